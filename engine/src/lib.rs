@@ -1,0 +1,1 @@
+//! Starling engine: runtime of the cores, shards, transactions, catalog, loads, SQL, planning, execution.

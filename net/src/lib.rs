@@ -1,0 +1,1 @@
+//! Starling edges: the MySQL protocol, HTTP and the `starling` binary.
