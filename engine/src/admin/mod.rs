@@ -1,0 +1,1 @@
+//! SHOW, DESC, information_schema and the system variables.
