@@ -1,1 +1,9 @@
 //! Starling's storage. It knows nothing of SQL, sockets or actors: passive state that its owner core drives.
+
+pub mod error;
+pub mod ids;
+pub mod key;
+pub mod rows;
+pub mod schema;
+
+pub use error::{ErrorKind, Result, StorageError};
