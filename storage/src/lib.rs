@@ -1,8 +1,13 @@
 //! Starling's storage. It knows nothing of SQL, sockets or actors: passive state that its owner core drives.
 
+pub mod disk;
 pub mod error;
 pub mod ids;
 pub mod key;
+pub mod log;
+pub mod manifest;
+pub mod recovery;
+pub mod root;
 pub mod rows;
 pub mod schema;
 

@@ -7,9 +7,7 @@
 
 use crate::error::{Result, StorageError};
 use crate::schema::TabletSchema;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, PrimitiveArray, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, PrimitiveArray, RecordBatch, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
@@ -57,7 +55,8 @@ impl Rows {
 ///
 /// Errors: [`StorageError::Invalid`] for a column type that storage does not know.
 pub fn encode(rows: &Rows, out: &mut Vec<u8>) -> Result<()> {
-    let count = u32::try_from(rows.len()).map_err(|_| StorageError::Invalid("more than 2^32 rows in a batch".into()))?;
+    let count =
+        u32::try_from(rows.len()).map_err(|_| StorageError::Invalid("more than 2^32 rows in a batch".into()))?;
     out.extend(count.to_le_bytes());
     out.extend((rows.batch.num_columns() as u16).to_le_bytes());
     out.push(rows.deletes.is_some() as u8);

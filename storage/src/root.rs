@@ -1,0 +1,1 @@
+//! The root record (R16, R17).
