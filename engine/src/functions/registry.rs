@@ -1,0 +1,77 @@
+//! The allow-list: lower-case names to the functions that the binder puts in a plan.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+
+/// All functions by name and alias. Frozen; lookups ignore case.
+#[derive(Default)]
+pub struct FunctionRegistry {
+    scalars: HashMap<String, Arc<ScalarUDF>>,
+    aggregates: HashMap<String, Arc<AggregateUDF>>,
+    windows: HashMap<String, Arc<WindowUDF>>,
+}
+
+impl FunctionRegistry {
+    /// The scalar function of that name (`ContextProvider::get_function_meta`).
+    pub fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        find(&self.scalars, name)
+    }
+
+    /// The aggregate function of that name (`ContextProvider::get_aggregate_meta`).
+    pub fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        find(&self.aggregates, name)
+    }
+
+    /// The window function of that name (`ContextProvider::get_window_meta`).
+    pub fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        find(&self.windows, name)
+    }
+
+    /// Whether any function has that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.scalar(name).is_some() || self.aggregate(name).is_some() || self.window(name).is_some()
+    }
+
+    /// Names of the scalar functions a user may call, sorted (`SHOW FUNCTIONS`, `ContextProvider::udf_names`).
+    pub fn scalar_names(&self) -> Vec<String> {
+        names(&self.scalars)
+    }
+
+    /// Names of the aggregate functions, sorted.
+    pub fn aggregate_names(&self) -> Vec<String> {
+        names(&self.aggregates)
+    }
+
+    /// Names of the window functions, sorted.
+    pub fn window_names(&self) -> Vec<String> {
+        names(&self.windows)
+    }
+}
+
+/// The one registry of the process.
+pub fn registry() -> &'static FunctionRegistry {
+    static REGISTRY: LazyLock<FunctionRegistry> = LazyLock::new(FunctionRegistry::default);
+    &REGISTRY
+}
+
+/// The text of error 1064 for a call no function answers to, as StarRocks words it.
+pub fn no_matching_function(name: &str, types: &[DataType]) -> String {
+    let types: Vec<String> = types.iter().map(crate::types::type_name).collect();
+    format!("No matching function with signature: {}({})", name.to_lowercase(), types.join(", "))
+}
+
+fn find<T>(map: &HashMap<String, Arc<T>>, name: &str) -> Option<Arc<T>> {
+    match map.get(name) {
+        Some(found) => Some(found.clone()),
+        None => map.get(&name.to_lowercase()).cloned(),
+    }
+}
+
+fn names<T>(map: &HashMap<String, Arc<T>>) -> Vec<String> {
+    let mut names: Vec<String> = map.keys().filter(|name| !name.starts_with("__")).cloned().collect();
+    names.sort();
+    names
+}
