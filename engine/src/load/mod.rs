@@ -1,1 +1,1 @@
-//! (empty)
+//! Loads from outside: formats and Stream Load.

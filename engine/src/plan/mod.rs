@@ -1,1 +1,1 @@
-//! (empty)
+//! Planning: from a logical plan to fragments.
