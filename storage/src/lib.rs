@@ -1,6 +1,8 @@
 //! Starling's storage. It knows nothing of SQL, sockets or actors: passive state that its owner core drives.
 
+pub mod cache;
 pub mod disk;
+pub mod encoding;
 pub mod error;
 pub mod ids;
 pub mod key;
@@ -10,5 +12,6 @@ pub mod recovery;
 pub mod root;
 pub mod rows;
 pub mod schema;
+pub mod segment;
 
 pub use error::{ErrorKind, Result, StorageError};

@@ -1,1 +1,0 @@
-//! Loads from outside: formats and Stream Load.

@@ -1,1 +1,0 @@
-//! Planning: from a logical plan to fragments.
