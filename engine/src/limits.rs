@@ -1,0 +1,50 @@
+//! Every bound of the engine, by name (P5). What a user tunes is in `runtime::NodeOptions`; these are not tuned.
+
+use std::time::Duration;
+
+/// Requests (stage, turns, DDL, labels) waiting on one core.
+pub const REQUEST_LANE_MAX: usize = 1024;
+/// Query messages (fragments, exchange set-up) waiting on one core.
+pub const QUERY_LANE_MAX: usize = 1024;
+/// Commits of one core between asking for a number and being visible.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 2048;
+/// Control messages that are not of a commit, of one core, waiting on another.
+pub const CONTROL_EXTRA_MAX: usize = 4096;
+/// Stage requests a core works on at once.
+pub const STAGES_IN_FLIGHT_MAX: usize = 64;
+/// Rows a load gathers for one core before it sends them.
+pub const LOAD_SEND_ROWS: usize = 16 * 1024;
+/// Bytes a load gathers for one core before it sends them.
+pub const LOAD_SEND_BYTES: usize = 1 << 20;
+/// Messages of one load to one core that are not yet answered.
+pub const LOAD_SENDS_IN_FLIGHT: usize = 2;
+/// Bytes an owner gathers for one tablet of a load before it stages them (to files, where they are many).
+pub const STAGE_BYTES: usize = 32 << 20;
+/// A load of at most this many rows shares its turns with its last stage message.
+pub const SHARE_EARLY_ROWS: usize = 64 * 1024;
+/// Planner jobs of one core, waiting or running.
+pub const PLANNER_JOBS_MAX: usize = 256;
+/// Futures of one core's slow lane.
+pub const SLOW_LANE_TASKS_MAX: usize = 4096;
+/// Stack of the planner thread (design 2).
+pub const PLANNER_STACK_BYTES: usize = 16 << 20;
+/// Sessions of one core.
+pub const SESSIONS_MAX: usize = 4096;
+/// A commit answers Publish Timeout when it is not visible after this long.
+pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement waits for its turns unless it says otherwise (R7).
+pub const LOCK_WAIT_TIMEOUT: Duration = Duration::from_secs(50);
+/// Age at which a label is forgotten (StarRocks' label_keep_max_second).
+pub const LABEL_KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Labels one label tablet keeps; the oldest go first.
+pub const LABELS_PER_TABLET_MAX: usize = 100_000;
+/// How often labels are looked through for expired ones.
+pub const LABEL_EXPIRY_EVERY: Duration = Duration::from_secs(600);
+/// Bytes of a label.
+pub const LABEL_BYTES_MAX: usize = 128;
+/// A task poll longer than this is a stall (P7).
+pub const STALL: Duration = Duration::from_millis(2);
+/// Buckets of one table.
+pub const BUCKETS_MAX: u32 = 1024;
+/// How long an operator may work before it yields.
+pub const TIME_SLICE: Duration = Duration::from_micros(150);

@@ -1,0 +1,1 @@
+//! Loads from outside: formats and Stream Load.

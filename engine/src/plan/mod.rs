@@ -1,0 +1,1 @@
+//! Planning: from a logical plan to fragments.

@@ -1,0 +1,33 @@
+//! The runtime: what turns a process into cores. glommio appears here and in storage's and net's thin types only.
+//!
+//! | file | part |
+//! |---|---|
+//! | `node` | `Node`: starts the cores in order, stops them in reverse |
+//! | `classes` | scheduling classes and their shares |
+//! | `mailbox` | lanes between cores, reply slots |
+//! | `task` | spawning: detached, panics caught, polls measured |
+//! | `event` | waiting inside one core |
+//! | `planner` | the planner thread of a core |
+//! | `slow_lane` | the low-priority tokio runtime of a core |
+//! | `pause` | the rule that gives both of them time |
+//! | `fatal` | the end of the process, with its reason |
+//!
+//! Traps of glommio 0.9 that this folder keeps from everybody else: every task is detached and none is ever cancelled; no spinning;
+//! a panic in a bare task would take the core away; foreign wakes are seen at yields only, hence the 1 ms preempt timer.
+
+pub mod classes;
+pub mod event;
+pub mod fatal;
+pub mod mailbox;
+pub mod node;
+pub mod pause;
+pub mod planner;
+pub mod slow_lane;
+pub mod task;
+mod thread;
+
+pub use classes::Class;
+pub use mailbox::{Reply, ReplySlot, reply};
+pub use node::{Node, NodeOptions, StopReport};
+pub use planner::Planner;
+pub use slow_lane::{SlowLane, SlowTask};

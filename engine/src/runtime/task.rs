@@ -1,0 +1,150 @@
+//! Spawning on the reactor. Every task is detached and never cancelled (glommio leaks cancelled tasks); a panic is caught, because in a
+//! bare task it would take the whole core away; polls are measured against P7.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::FutureExt;
+use hdrhistogram::Histogram;
+
+use super::classes::{Class, Classes};
+use super::fatal::fatal;
+use super::thread::cpu_time;
+use crate::limits::STALL;
+
+/// One poll in this many is measured on the thread's CPU clock (a system call); all are on the cheap wall clock.
+const SAMPLE_EVERY: u64 = 16;
+
+/// Poll durations of a core.
+pub struct Polls {
+    count: Cell<u64>,
+    /// CPU time of sampled polls, microseconds (P7).
+    stalls: RefCell<Histogram<u64>>,
+    /// Time within sampled polls during which the thread was off its CPU, microseconds.
+    gaps: RefCell<Histogram<u64>>,
+    /// Polls over 2 ms by the wall clock, all of them.
+    long: Cell<u64>,
+    longest_micros: Cell<u64>,
+}
+
+impl Default for Polls {
+    fn default() -> Self {
+        let histogram = || RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 2).expect("the bounds are valid"));
+        Polls { count: Cell::new(0), stalls: histogram(), gaps: histogram(), long: Cell::new(0), longest_micros: Cell::new(0) }
+    }
+}
+
+impl Polls {
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    pub fn long(&self) -> u64 {
+        self.long.get()
+    }
+
+    pub fn longest_micros(&self) -> u64 {
+        self.longest_micros.get()
+    }
+
+    pub fn stalls(&self) -> Histogram<u64> {
+        self.stalls.borrow().clone()
+    }
+
+    pub fn gaps(&self) -> Histogram<u64> {
+        self.gaps.borrow().clone()
+    }
+
+    fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let number = self.count.get() + 1;
+        self.count.set(number);
+        let cpu = (number % SAMPLE_EVERY == 0).then(cpu_time);
+        let start = Instant::now();
+        let value = poll();
+        let wall = start.elapsed();
+        if let Some(before) = cpu {
+            let used = cpu_time().saturating_sub(before);
+            self.stalls.borrow_mut().saturating_record(used.as_micros() as u64);
+            self.gaps.borrow_mut().saturating_record(wall.saturating_sub(used).as_micros() as u64);
+        }
+        if wall > STALL {
+            self.long.set(self.long.get() + 1);
+            self.longest_micros.set(self.longest_micros.get().max(wall.as_micros() as u64));
+        }
+        value
+    }
+}
+
+struct Measured<F> {
+    polls: Rc<Polls>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let polls = self.polls.clone();
+        polls.measure(|| self.future.as_mut().poll(cx))
+    }
+}
+
+/// Spawns tasks of a core.
+#[derive(Clone)]
+pub struct Spawner {
+    classes: Classes,
+    polls: Rc<Polls>,
+}
+
+impl Spawner {
+    pub fn new(classes: Classes, polls: Rc<Polls>) -> Spawner {
+        Spawner { classes, polls }
+    }
+
+    /// Runs `future` as a task of its own. A panic ends the task and is logged; what the task owned is dropped.
+    pub fn spawn(&self, class: Class, name: &'static str, future: impl Future<Output = ()> + 'static) {
+        self.detach(class, async move {
+            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+                tracing::error!(task = name, panic = panic_text(&*panic), "task panicked");
+            }
+        });
+    }
+
+    /// As `spawn`, for what must not end half-way: a panic stops the process (R2: after the number nothing may fail).
+    pub fn spawn_vital(&self, class: Class, name: &'static str, future: impl Future<Output = ()> + 'static) {
+        self.detach(class, async move {
+            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+                fatal(format!("{name} panicked: {}", panic_text(&*panic)));
+            }
+        });
+    }
+
+    fn detach(&self, class: Class, future: impl Future<Output = ()> + 'static) {
+        let measured = Measured { polls: self.polls.clone(), future: Box::pin(future) };
+        match glommio::spawn_local_into(measured, self.classes.queue(class)) {
+            Ok(task) => drop(task.detach()),
+            Err(error) => fatal(format!("the {} queue of a core is gone: {error}", class.name())),
+        }
+    }
+}
+
+/// `future`, or `None` once `limit` has passed. The future is dropped then, so it must allow that.
+pub async fn within<T>(limit: std::time::Duration, future: impl Future<Output = T>) -> Option<T> {
+    let (future, timer) = (pin!(future), pin!(glommio::timer::sleep(limit)));
+    match futures::future::select(future, timer).await {
+        futures::future::Either::Left((value, _)) => Some(value),
+        futures::future::Either::Right(_) => None,
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_string())
+}

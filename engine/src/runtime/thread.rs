@@ -1,0 +1,47 @@
+//! System calls on threads: which CPUs there are, pinning, niceness, the thread's CPU clock.
+
+#![expect(unsafe_code, reason = "libc calls that have no safe form in std")]
+
+use std::time::Duration;
+
+/// The CPUs this process may run on.
+pub(super) fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: `set` is a plain bit set that the call fills; its size is passed.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+        set
+    };
+    // SAFETY: the index is below CPU_SETSIZE.
+    let cpus: Vec<usize> = (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+/// Pins the calling thread to a CPU and gives it nice 19, never SCHED_IDLE (design 2: measured).
+pub(super) fn lower_beside(cpu: usize) {
+    // SAFETY: `set` is initialised; 0 means the calling thread; a failure leaves the thread as it was, which is only slower.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+        libc::setpriority(libc::PRIO_PROCESS, libc::gettid() as libc::id_t, 19);
+    }
+}
+
+/// CPU time of the calling thread.
+pub(super) fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every Linux; `time` is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// How often the calling thread gave up its CPU of its own will: for a reactor, how often it parked.
+pub(super) fn parks() -> i64 {
+    // SAFETY: `usage` is plain data that the call fills.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_nvcsw
+    }
+}
