@@ -384,6 +384,19 @@ fn datetime(text: &[u8]) -> Option<i64> {
     Some(((days * 24 + hour) * 60 + minute) * 60_000_000 + second * 1_000_000 + micros)
 }
 
+/// `yyyy-MM-dd HH:mm:ss` of seconds since 1970-01-01.
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (civil_from_days).
+pub(super) fn datetime_text(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -400,6 +413,9 @@ mod tests {
         }
         for bad in ["2001-02-29", "2001-13-01", "2001-00-10", "2001-01-00", "2001/01/01", "01-01-2001"] {
             assert_eq!(date(bad.as_bytes()), None, "{bad}");
+        }
+        for seconds in [0, -1, 951_782_400, 1_767_225_600, -62_135_596_800] {
+            assert_eq!(datetime(datetime_text(seconds).as_bytes()), Some(seconds * 1_000_000));
         }
         assert_eq!(datetime(b"1970-01-01 00:00:01.5"), Some(1_500_000));
         assert_eq!(datetime(b"1970-01-01T00:01:00"), Some(60_000_000));

@@ -7,7 +7,7 @@
 //! | `column` | one growing column: text in, values out, rows can be taken back |
 //! | `batch` | the columns of the rows being built, and what a rejected row costs |
 //! | `csv`, `json` | the formats: chunks in, rows out |
-//! | `rejects` | rejected rows: counted, the first ones kept and served under ErrorURL |
+//! | `rejects`, `error_log` | rejected rows: counted, the first ones kept and served under ErrorURL |
 //! | `stream` | one Stream Load from its first byte to its reply |
 //! | `reply` | the reply, in the words clients look for |
 //!
@@ -17,6 +17,7 @@
 pub mod batch;
 mod column;
 pub mod csv;
+pub mod error_log;
 pub mod json;
 pub mod rejects;
 pub mod reply;
@@ -24,8 +25,15 @@ pub mod spec;
 pub mod stream;
 pub mod target;
 
-#[cfg(test)]
-mod tests;
 
 pub use reply::Reply;
 pub use stream::{BodyError, Request, stream_load};
+
+/// Now, as text of DATETIME in UTC: what CURRENT_TIMESTAMP is for one load.
+pub(crate) fn now_text() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    column::datetime_text(since.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests;

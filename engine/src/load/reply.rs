@@ -69,6 +69,12 @@ impl Reply {
         }
     }
 
+    /// The same with the label that the client gave.
+    pub(super) fn with_label(mut self, label: &str) -> Reply {
+        self.label = label.to_string();
+        self
+    }
+
     /// The body of the response.
     pub fn to_json(&self) -> String {
         let mut json = Json::default();
