@@ -65,7 +65,8 @@ impl RowBuilder {
     /// Whether the batch should be handed on.
     pub fn is_full(&self) -> bool {
         self.rows >= BATCH_ROWS
-            || (self.rows.is_multiple_of(256) && self.columns.iter().map(ColumnBuf::bytes).sum::<usize>() >= BATCH_BYTES)
+            || (self.rows.is_multiple_of(256)
+                && self.columns.iter().map(ColumnBuf::bytes).sum::<usize>() >= BATCH_BYTES)
     }
 
     /// One value of the row. `None`: NULL. An error is the reason for rejecting the row.
@@ -90,12 +91,15 @@ impl RowBuilder {
     }
 
     fn reason(&self, column: usize, value: Option<&[u8]>, bad: Bad) -> String {
-        let shown = String::from_utf8_lossy(&value.unwrap_or(b"NULL")[..value.map_or(4, |v| v.len().min(64))]).into_owned();
+        let shown =
+            String::from_utf8_lossy(&value.unwrap_or(b"NULL")[..value.map_or(4, |v| v.len().min(64))]).into_owned();
         let (name, ty) = (self.columns[column].name(), self.schema.columns[column].ty);
         match bad {
             Bad::Uncastable => format!("Value '{shown}' is out of range or not of type {ty:?} of column '{name}'"),
             Bad::Null => format!("NULL value in non-nullable column '{name}'"),
-            Bad::TooLong(bytes) => format!("String '{shown}' of {bytes} bytes is too long for column '{name}' ({ty:?})"),
+            Bad::TooLong(bytes) => {
+                format!("String '{shown}' of {bytes} bytes is too long for column '{name}' ({ty:?})")
+            }
             Bad::Utf8 => format!("Value of column '{name}' is not UTF-8"),
         }
     }

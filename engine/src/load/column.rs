@@ -376,9 +376,7 @@ fn datetime(text: &[u8]) -> Option<i64> {
     }
     let micros = match &text[19..] {
         [] => 0,
-        [b'.', fraction @ ..] if fraction.len() <= 6 => {
-            digits_value(fraction)? * POW10[6 - fraction.len()] as i64
-        }
+        [b'.', fraction @ ..] if fraction.len() <= 6 => digits_value(fraction)? * POW10[6 - fraction.len()] as i64,
         _ => return None,
     };
     Some(((days * 24 + hour) * 60 + minute) * 60_000_000 + second * 1_000_000 + micros)
@@ -392,7 +390,8 @@ pub(super) fn datetime_text(seconds: i64) -> String {
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }

@@ -282,6 +282,7 @@ impl CsvReader {
     fn op(&self, bytes: &[u8]) -> Result<bool, String> {
         let field = self.target.fields.iter().position(|(_, slot)| *slot == Slot::Op).unwrap_or_default();
         let value = self.value(bytes, field).unwrap_or_default();
-        is_delete(value).ok_or_else(|| format!("Invalid __op '{}'; 0 or upsert, 1 or delete", String::from_utf8_lossy(value)))
+        is_delete(value)
+            .ok_or_else(|| format!("Invalid __op '{}'; 0 or upsert, 1 or delete", String::from_utf8_lossy(value)))
     }
 }

@@ -43,7 +43,13 @@ pub struct JsonReader {
 
 impl JsonReader {
     /// For one load.
-    pub fn new(schema: &Arc<TabletSchema>, strip_outer_array: bool, target: Target, strict: bool, now: &str) -> JsonReader {
+    pub fn new(
+        schema: &Arc<TabletSchema>,
+        strip_outer_array: bool,
+        target: Target,
+        strict: bool,
+        now: &str,
+    ) -> JsonReader {
         JsonReader {
             schema: schema.clone(),
             builder: RowBuilder::new(schema, &target, strict, now),
@@ -103,9 +109,11 @@ impl JsonReader {
                 b' ' | b'\t' | b'\r' | b'\n' => {}
                 b'[' if self.array && !self.array_open => self.array_open = true,
                 b'[' if !self.array => {
-                    return Err("The value is array type in json document stream, you can set strip_outer_array=true to parse \
+                    return Err(
+                        "The value is array type in json document stream, you can set strip_outer_array=true to parse \
                          each element of the array as individual rows"
-                        .into());
+                            .into(),
+                    );
                 }
                 b',' | b']' if self.array_open => {}
                 _ => {

@@ -25,7 +25,6 @@ pub mod spec;
 pub mod stream;
 pub mod target;
 
-
 pub use reply::Reply;
 pub use stream::{BodyError, Request, stream_load};
 

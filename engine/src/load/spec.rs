@@ -113,7 +113,9 @@ pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Lo
             "timeout" => spec.timeout = timeout(value)?,
             "strip_outer_array" => strip_outer_array = boolean("strip_outer_array", value)?,
             name if NOT_BUILT.contains(&name) && !harmless(value) => {
-                return Err(format!("header {name} is not supported yet; remove it, or prepare the data before the load"));
+                return Err(format!(
+                    "header {name} is not supported yet; remove it, or prepare the data before the load"
+                ));
             }
             _ => {}
         }

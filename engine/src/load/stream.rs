@@ -82,8 +82,7 @@ async fn open(core: &Rc<Core>, request: &Request<'_>) -> Result<(Load, Job), Rep
 
 fn find<'c>(catalog: &'c crate::catalog::Catalog, request: &Request<'_>) -> Result<&'c Arc<Table>, EngineError> {
     let Request { database, table, .. } = request;
-    catalog.database(database).ok_or_else(|| EngineError::unknown_database(database))?;
-    catalog.table(database, table).ok_or_else(|| EngineError::unknown_table(format!("{database}.{table}")))
+    catalog.table(database, table)
 }
 
 fn refused(error: &EngineError) -> Reply {
@@ -186,7 +185,8 @@ async fn commit(load: Load, reply: &mut Reply) {
     match load.commit(None).await {
         Ok(Committed { visible, .. }) => {
             reply.status = if visible { Status::Success } else { Status::PublishTimeout };
-            reply.message = if visible { "OK".into() } else { "committed; it becomes visible later, do not retry".into() };
+            reply.message =
+                if visible { "OK".into() } else { "committed; it becomes visible later, do not retry".into() };
         }
         Err(error) => {
             reply.loaded_rows = 0;

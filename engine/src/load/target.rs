@@ -73,8 +73,10 @@ fn add(target: &mut Target, schema: &TabletSchema, item: &str) -> Result<(), Str
         "delete" | "1" => target.all_deletes = true,
         "upsert" | "0" => {}
         name => {
-            let field = target.fields.iter_mut().find(|(n, slot)| n.eq_ignore_ascii_case(name) && *slot == Slot::Ignored);
-            let (_, slot) = field.ok_or_else(|| format!("columns: '{item}' names no field that is free to be {OP_COLUMN}"))?;
+            let field =
+                target.fields.iter_mut().find(|(n, slot)| n.eq_ignore_ascii_case(name) && *slot == Slot::Ignored);
+            let (_, slot) =
+                field.ok_or_else(|| format!("columns: '{item}' names no field that is free to be {OP_COLUMN}"))?;
             *slot = Slot::Op;
         }
     }

@@ -64,7 +64,7 @@ fn json(array: bool, input: &[u8], cut: usize) -> Result<(Vec<String>, String), 
 fn show(rows: Option<starling_storage::rows::Rows>) -> Vec<String> {
     let Some(rows) = rows else { return Vec::new() };
     let text = pretty_format_batches(std::slice::from_ref(&rows.batch)).unwrap().to_string();
-    let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",");
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>().join(",");
     let lines = text.lines().skip(3).filter(|line| line.starts_with('|')).map(cells);
     lines.enumerate().map(|(i, line)| if rows.is_delete(i) { format!("-{line}") } else { line }).collect()
 }
@@ -89,7 +89,7 @@ fn csv_rows_do_not_depend_on_the_cuts() {
 #[test]
 fn csv_enclosing_and_escaping() {
     let quoted = CsvFormat { enclose: Some(b'"'), escape: Some(b'\\'), trim_space: true, ..comma() };
-    let input = b"1, \"a,\"\"b\"\nx\" ,1,\\N\n2,\"\\N\",2,\\N\n3,c\\,d,3,\\N\n4, e ,4,\\N\n";
+    let input = b"1, \"a,\"\"b\"\"\nx\" ,1,\\N\n2,\"\\N\",2,\\N\n3,c\\,d,3,\\N\n4, e ,4,\\N\n";
     let want = csv(quoted.clone(), None, true, input, usize::MAX);
     assert_eq!(want.1, "");
     assert_eq!(want.0.len(), 5, "a value with a newline takes two lines of the picture: {want:?}");
@@ -102,7 +102,8 @@ fn csv_enclosing_and_escaping() {
 
 #[test]
 fn csv_separators_of_several_bytes() {
-    let format = CsvFormat { column_separator: b"||".to_vec(), row_delimiter: b"\x01\x02".to_vec(), ..CsvFormat::default() };
+    let format =
+        CsvFormat { column_separator: b"||".to_vec(), row_delimiter: b"\x01\x02".to_vec(), ..CsvFormat::default() };
     let input = b"1||a|b||1||\\N\x01\x022||c||2||\\N\x01\x02";
     for cut in 1..input.len() {
         assert_eq!(csv(format.clone(), None, true, input, cut).0, ["1,a|b,1.00,", "2,c,2.00,"]);

@@ -12,10 +12,10 @@ use crate::catalog::{Catalog, CatalogOp};
 use crate::error::{EngineError, Result};
 use crate::exec::FragmentRequest;
 use crate::metrics::CoreMetrics;
+use crate::runtime::mailbox::Mailbox;
 use crate::runtime::task::Spawner;
 use crate::runtime::{Class, Planner, SlowLane};
 use crate::shard::message::Query;
-use crate::runtime::mailbox::Mailbox;
 use crate::txn::{Load, LoadOptions, Pin, Pins, Turns};
 
 thread_local! {
