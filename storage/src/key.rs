@@ -173,6 +173,12 @@ impl Keys {
         self.ends.is_empty()
     }
 
+    /// Adds an encoded key.
+    pub fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
     /// The key of a row.
     pub fn get(&self, row: usize) -> &[u8] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };

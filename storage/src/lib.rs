@@ -1,17 +1,22 @@
 //! Starling's storage. It knows nothing of SQL, sockets or actors: passive state that its owner core drives.
 
 pub mod cache;
+pub mod delvector;
 pub mod disk;
 pub mod encoding;
 pub mod error;
 pub mod ids;
+pub mod index;
 pub mod key;
 pub mod log;
 pub mod manifest;
+pub mod memtable;
 pub mod recovery;
 pub mod root;
 pub mod rows;
+pub mod rowset;
 pub mod schema;
 pub mod segment;
+pub mod tablet;
 
 pub use error::{ErrorKind, Result, StorageError};

@@ -6,7 +6,8 @@ use super::Core;
 use crate::exec::FragmentRequest;
 
 /// From tasks that may wait (sessions, loads, queries).
-pub enum Request {}
+pub enum Request {
+}
 
 /// Of a running query.
 pub enum Query {

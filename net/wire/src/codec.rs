@@ -157,6 +157,7 @@ pub(crate) fn put_nul_bytes(out: &mut Vec<u8>, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

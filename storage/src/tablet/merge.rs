@@ -1,0 +1,355 @@
+//! Merging rows into sorted segment files: the data path of flush, compaction and big batches, in slices.
+//!
+//! Rows in memory become sorted runs of a few thousand rows; a file is one run already. Runs are merged by their encoded sort
+//! keys through a heap; as long as one run stays below the next one's first key, its rows are taken in one go. Equal keys keep
+//! the order of the inputs. The merge tells for every input row where it went ([`RowMap`](crate::rowset::RowMap)).
+
+use super::predicate::evaluate;
+use super::{DeleteWhere, Tablet, TabletEnv};
+use crate::delvector::DeadView;
+use crate::error::Result;
+use crate::ids::{FileId, Seq};
+use crate::key::{KeyEncoder, Keys};
+use crate::rowset::{RowMap, Rowset};
+use crate::schema::TabletSchema;
+use crate::segment::{Segment, SegmentWriter, WriteOptions};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{interleave, take_record_batch};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Rows of a sorted run in memory: sorting one takes about a millisecond.
+const RUN_ROWS: usize = 8192;
+/// Rows read from a file at a time; a multiple of a vector.
+const BLOCK_ROWS: u32 = 8192;
+/// Rows handed to the writer at a time.
+const OUT_ROWS: usize = 4096;
+
+/// Sorted rows of one input.
+struct Block {
+    batch: RecordBatch,
+    keys: Keys,
+    /// Row number of each within its input.
+    origin: Vec<u32>,
+}
+
+/// A sorted sequence of blocks.
+struct Run {
+    input: usize,
+    blocks: VecDeque<Rc<Block>>,
+    file: Option<FileRun>,
+    current: Option<Rc<Block>>,
+    at: usize,
+}
+
+struct FileRun {
+    segment: Rc<Segment>,
+    next: u32,
+    rowset: Option<(Rc<Rowset>, DeadView)>,
+    deletes: Vec<Rc<DeleteWhere>>,
+}
+
+/// A merge in the making: add inputs, then run.
+pub(super) struct Merge {
+    schema: Arc<TabletSchema>,
+    env: TabletEnv,
+    encoder: KeyEncoder,
+    columns: Vec<usize>,
+    runs: Vec<Run>,
+}
+
+impl Merge {
+    pub(super) fn new(schema: Arc<TabletSchema>, env: TabletEnv) -> Merge {
+        let encoder = KeyEncoder::new(schema.sort_positions());
+        let columns = (0..schema.columns.len()).collect();
+        Merge { schema, env, encoder, columns, runs: Vec::new() }
+    }
+
+    /// Adds rows in memory as input `input`: batches with the number of their first row. `live` says of a row range which rows count.
+    pub(super) async fn add_memory(
+        &mut self,
+        input: usize,
+        batches: &[(u32, RecordBatch)],
+        mut live: Option<&mut dyn FnMut(u32, &RecordBatch) -> Result<Option<BooleanBuffer>>>,
+    ) -> Result<()> {
+        let mut parts: Vec<(RecordBatch, Vec<u32>)> = Vec::new();
+        let mut rows = 0;
+        for (first, batch) in batches {
+            for start in (0..batch.num_rows()).step_by(RUN_ROWS) {
+                let piece = batch.slice(start, RUN_ROWS.min(batch.num_rows() - start));
+                let begin = first + start as u32;
+                let mask = match &mut live {
+                    Some(live) => live(begin, &piece)?,
+                    None => None,
+                };
+                let (piece, origin) = select(piece, begin, mask)?;
+                if rows + origin.len() > RUN_ROWS && rows > 0 {
+                    self.add_run(input, std::mem::take(&mut parts))?;
+                    rows = 0;
+                    self.env.disk.yield_now().await;
+                }
+                rows += origin.len();
+                parts.push((piece, origin));
+            }
+        }
+        self.add_run(input, parts)
+    }
+
+    fn add_run(&mut self, input: usize, parts: Vec<(RecordBatch, Vec<u32>)>) -> Result<()> {
+        let Some(schema) = parts.first().map(|part| part.0.schema()) else { return Ok(()) };
+        let batch = arrow::compute::concat_batches(&schema, parts.iter().map(|part| &part.0))?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let origin: Vec<u32> = parts.into_iter().flat_map(|part| part.1).collect();
+        let keys = self.encoder.encode_all(&batch)?;
+        let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        order.sort_by(|&a, &b| keys.get(a as usize).cmp(keys.get(b as usize)));
+        let mut sorted = Keys::default();
+        order.iter().for_each(|&row| sorted.push(keys.get(row as usize)));
+        let origin = order.iter().map(|&row| origin[row as usize]).collect();
+        let batch = take_record_batch(&batch, &UInt32Array::from(order))?;
+        let block = Rc::new(Block { batch, keys: sorted, origin });
+        self.runs.push(Run { input, blocks: [block].into(), file: None, current: None, at: 0 });
+        Ok(())
+    }
+
+    /// Adds a sorted file as input `input`; rows that are dead for `view` or match a delete predicate do not count.
+    pub(super) fn add_file(
+        &mut self,
+        input: usize,
+        rowset: &Rc<Rowset>,
+        view: DeadView,
+        deletes: Vec<Rc<DeleteWhere>>,
+    ) {
+        if let Some((segment, _)) = rowset.file() {
+            let file = FileRun { segment: segment.clone(), next: 0, rowset: Some((rowset.clone(), view)), deletes };
+            self.runs.push(Run { input, blocks: VecDeque::new(), file: Some(file), current: None, at: 0 });
+        }
+    }
+
+    /// Merges everything into `output`. `maps[input][row]` becomes the ordinal of the row among all output rows.
+    pub(super) async fn run(mut self, output: &mut Output<'_>, maps: &mut [Vec<u32>]) -> Result<()> {
+        let mut heap: BinaryHeap<Reverse<(Vec<u8>, usize)>> = BinaryHeap::new();
+        for number in 0..self.runs.len() {
+            if self.advance(number).await? {
+                heap.push(Reverse((self.head(number).to_vec(), number)));
+            }
+        }
+        let mut picks = Picks::default();
+        let mut ordinal = 0;
+        while let Some(Reverse((_, number))) = heap.pop() {
+            let bound = heap.peek().map(|next| (next.0.0.as_slice(), next.0.1));
+            let run = &mut self.runs[number];
+            let Some(block) = run.current.clone() else { continue };
+            let mut end = run.at + 1;
+            while end < block.origin.len() && bound.is_none_or(|bound| (block.keys.get(end), number) < bound) {
+                end += 1;
+            }
+            let slot = picks.block(number, &block);
+            for row in run.at..end {
+                if let Some(to) = maps.get_mut(run.input).and_then(|map| map.get_mut(block.origin[row] as usize)) {
+                    *to = ordinal;
+                }
+                ordinal += 1;
+                picks.rows.push((slot, row));
+            }
+            run.at = end;
+            if picks.rows.len() >= OUT_ROWS {
+                output.write(picks.take(&self.columns)?).await?;
+                self.env.disk.yield_now().await;
+            }
+            let more = self.runs[number].at < block.origin.len() || self.advance(number).await?;
+            if more {
+                heap.push(Reverse((self.head(number).to_vec(), number)));
+            }
+        }
+        if !picks.rows.is_empty() {
+            output.write(picks.take(&self.columns)?).await?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, number: usize) -> &[u8] {
+        let run = &self.runs[number];
+        run.current.as_ref().map_or(&[], |block| block.keys.get(run.at))
+    }
+
+    /// Makes the next block with a live row current; false at the end of the run.
+    async fn advance(&mut self, number: usize) -> Result<bool> {
+        loop {
+            let run = &mut self.runs[number];
+            (run.current, run.at) = (run.blocks.pop_front(), 0);
+            if run.current.is_some() {
+                return Ok(true);
+            }
+            let Some(file) = &mut run.file else { return Ok(false) };
+            if file.next >= file.segment.rows() {
+                return Ok(false);
+            }
+            let len = BLOCK_ROWS.min(file.segment.rows() - file.next);
+            let batch = file.segment.read(&self.columns, file.next, len).await?;
+            let begin = file.next;
+            file.next += len;
+            let mut mask = file.rowset.as_mut().and_then(|(rowset, view)| view.live(&rowset.dead.borrow(), begin, len));
+            for delete in &file.deletes {
+                let dies = matches_all(delete, &batch)?;
+                mask = Some(mask.map_or(!&dies, |mask| &mask & &!&dies));
+            }
+            let (batch, origin) = select(batch, begin, mask)?;
+            if !origin.is_empty() {
+                let keys = self.encoder.encode_all(&batch)?;
+                run.blocks.push_back(Rc::new(Block { batch, keys, origin }));
+            }
+            self.env.disk.yield_now().await;
+        }
+    }
+
+    /// The schema under which it writes.
+    pub(super) fn schema(&self) -> &Arc<TabletSchema> {
+        &self.schema
+    }
+}
+
+/// Which rows of a full batch a delete predicate takes.
+pub(super) fn matches_all(delete: &DeleteWhere, batch: &RecordBatch) -> Result<BooleanBuffer> {
+    let mut all = BooleanBuffer::new_set(batch.num_rows());
+    for predicate in &delete.predicates {
+        all = &all & &evaluate(predicate, batch.column(predicate.column()))?;
+    }
+    Ok(all)
+}
+
+fn select(batch: RecordBatch, begin: u32, mask: Option<BooleanBuffer>) -> Result<(RecordBatch, Vec<u32>)> {
+    let Some(mask) = mask else {
+        let rows = batch.num_rows() as u32;
+        return Ok((batch, (begin..begin + rows).collect()));
+    };
+    let origin = mask.set_indices().map(|row| begin + row as u32).collect();
+    let mask = arrow::array::BooleanArray::new(mask, None);
+    Ok((arrow::compute::filter_record_batch(&batch, &mask)?, origin))
+}
+
+/// Rows chosen for the next output batch.
+#[derive(Default)]
+struct Picks {
+    blocks: Vec<(usize, Rc<Block>)>,
+    rows: Vec<(usize, usize)>,
+}
+
+impl Picks {
+    /// The place of a block among those picked from.
+    fn block(&mut self, run: usize, block: &Rc<Block>) -> usize {
+        let known = self.blocks.iter().rposition(|(number, known)| *number == run && Rc::ptr_eq(known, block));
+        known.unwrap_or_else(|| {
+            self.blocks.push((run, block.clone()));
+            self.blocks.len() - 1
+        })
+    }
+
+    fn take(&mut self, columns: &[usize]) -> Result<RecordBatch> {
+        let schema = self.blocks[0].1.batch.schema();
+        let rows = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
+        let gather = |&column: &usize| -> Result<ArrayRef> {
+            let arrays: Vec<&dyn Array> = self.blocks.iter().map(|(_, b)| b.batch.column(column).as_ref()).collect();
+            Ok(interleave(&arrays, &self.rows)?)
+        };
+        let arrays = columns.iter().map(gather).collect::<Result<Vec<_>>>()?;
+        self.blocks.clear();
+        self.rows.clear();
+        Ok(RecordBatch::try_new_with_options(schema, arrays, &rows)?)
+    }
+}
+
+/// A file that was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub(super) file: FileId,
+    pub(super) rows: u32,
+    pub(super) bytes: u64,
+    /// Ordinal of its first row among all rows written.
+    pub(super) first: u32,
+}
+
+/// Segment files being written, one after the other.
+pub(super) struct Output<'a> {
+    tablet: &'a Tablet,
+    schema: Arc<TabletSchema>,
+    writer: Option<(FileId, SegmentWriter)>,
+    rows: u32,
+    written: Vec<Written>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(tablet: &'a Tablet, schema: Arc<TabletSchema>) -> Output<'a> {
+        Output { tablet, schema, writer: None, rows: 0, written: Vec::new() }
+    }
+
+    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        let env = &self.tablet.env;
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let (file, mut writer) = match self.writer.take() {
+                Some(open) => open,
+                None => {
+                    let file = self.tablet.new_file();
+                    let options = WriteOptions::default();
+                    (file, SegmentWriter::create(&env.disk, &file.path(), &self.schema, options).await?)
+                }
+            };
+            let room = env.limits.segment_rows.max(1).saturating_sub(writer.rows()) as usize;
+            let len = room.min(batch.num_rows() - start);
+            writer.append(&batch.slice(start, len)).await?;
+            start += len;
+            let full = writer.rows() >= env.limits.segment_rows;
+            self.writer = Some((file, writer));
+            if full {
+                self.close().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        if let Some((file, writer)) = self.writer.take() {
+            let meta = writer.finish().await?;
+            self.written.push(Written { file, rows: meta.rows, bytes: meta.bytes, first: self.rows });
+            self.rows += meta.rows;
+        }
+        Ok(())
+    }
+
+    /// Finishes and syncs the last file; the directory is the caller's.
+    pub(super) async fn finish(mut self) -> Result<Vec<Written>> {
+        self.close().await?;
+        Ok(self.written)
+    }
+}
+
+/// A map for `rows` input rows, none of which has a place yet.
+pub(super) fn blank_map(rows: u32) -> Vec<u32> {
+    vec![RowMap::DROPPED; rows as usize]
+}
+
+/// The greatest commit that can be in any of these rowsets.
+pub(super) fn newest(rowsets: &[Rc<Rowset>]) -> Seq {
+    let newest = |rowset: &Rc<Rowset>| match (rowset.memtable(), rowset.file()) {
+        (Some(memtable), _) => memtable.span().map_or(Seq::ZERO, |span| span.1),
+        (_, Some((_, meta))) => meta.max_seq,
+        _ => Seq::ZERO,
+    };
+    rowsets.iter().map(newest).max().unwrap_or(Seq::ZERO)
+}
+
+/// The least commit that can be in any of these rowsets.
+pub(super) fn oldest(rowsets: &[Rc<Rowset>]) -> Seq {
+    let oldest = |rowset: &Rc<Rowset>| match (rowset.memtable(), rowset.file()) {
+        (Some(memtable), _) => memtable.span().map(|span| span.0),
+        (_, Some((_, meta))) => Some(meta.min_seq),
+        _ => None,
+    };
+    rowsets.iter().filter_map(oldest).min().unwrap_or(Seq::ZERO)
+}

@@ -1,0 +1,122 @@
+//! Opening a tablet from the manifest's state. Scans can begin at once; the primary index is built from the key columns when a stage, a
+//! point read or a replayed record first asks for it, or when [`Tablet::index`] is called ahead of them.
+
+use super::keys::{KeyCodec, TaggedKeys};
+use super::{DeleteWhere, Tablet, TabletEnv};
+use crate::delvector::DelVector;
+use crate::error::{Result, StorageError};
+use crate::ids::{Seq, TabletId};
+use crate::index::{Locator, PrimaryIndex};
+use crate::key::Keys;
+use crate::manifest::TabletState;
+use crate::rowset::{Rowset, RowsetData};
+use crate::schema::TabletSchema;
+use crate::segment::Segment;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Rows whose keys are read at a time; a multiple of a vector.
+const KEY_ROWS: u32 = 8192;
+
+impl Tablet {
+    /// The tablet as its files tell it at F. The caller then replays the records above F, in order (R15, R16).
+    ///
+    /// Errors: `Corrupt` and `NotFound` name the file; they hold back this tablet only.
+    pub async fn open(
+        id: TabletId,
+        schema: Arc<TabletSchema>,
+        state: TabletState,
+        env: TabletEnv,
+    ) -> Result<Rc<Tablet>> {
+        let tablet = Tablet::create(id, schema, env);
+        tablet.index_ready.set(!tablet.is_primary() || state.files.is_empty());
+        for meta in state.files {
+            let path = meta.file.path();
+            let segment = Segment::open(&tablet.env.disk, &tablet.env.cache, &path, meta.file).await?;
+            if segment.rows() != meta.rows {
+                return Err(StorageError::corrupt(&path, 0, format!("{} rows", meta.rows), segment.rows()));
+            }
+            let dead = match state.deletes.get(&meta.file) {
+                Some(bytes) => DelVector::from_roaring(bytes, &path)?,
+                None => DelVector::default(),
+            };
+            let mut inner = tablet.state.borrow_mut();
+            inner.next_file_after(meta.file.number);
+            // Delete predicates up to its newest row were applied when it was written; a later one is harmless twice.
+            let clean = meta.max_seq;
+            // Every snapshot of this process is at F or above.
+            let rowset = inner.add_rowset(RowsetData::File { segment, meta }, Seq::ZERO, clean)?;
+            rowset.in_manifest.set(true);
+            *rowset.dead.borrow_mut() = dead;
+        }
+        let mut inner = tablet.state.borrow_mut();
+        (inner.applied, inner.flushed, inner.last_written) = (state.flushed, state.flushed, state.flushed);
+        inner.next_file = inner.next_file.max(state.next_file);
+        let deletes = state.predicates.into_iter();
+        inner.predicates = Rc::new(deletes.map(|(seq, predicates)| Rc::new(DeleteWhere { seq, predicates })).collect());
+        drop(inner);
+        Ok(tablet)
+    }
+
+    /// Makes sure the primary index is there; builds it in slices when it is not. Concurrent callers wait for the one that builds.
+    pub async fn index(&self) -> Result<()> {
+        if self.index_ready.get() {
+            return Ok(());
+        }
+        let _turn = self.indexing.enter().await;
+        if self.index_ready.get() {
+            return Ok(());
+        }
+        // Nothing writes meanwhile: stage, apply and rewrites come through here first.
+        let rowsets: Vec<Rc<Rowset>> = self.state.borrow().rowsets.clone();
+        let live = rowsets.iter().map(|rowset| (rowset.rows() - rowset.dead.borrow().dead()) as usize).sum();
+        let mut index = PrimaryIndex::with_capacity(live);
+        for rowset in &rowsets {
+            self.index_rowset(&mut index, rowset).await?;
+        }
+        self.state.borrow_mut().index = index;
+        self.index_ready.set(true);
+        Ok(())
+    }
+
+    async fn index_rowset(&self, index: &mut PrimaryIndex, rowset: &Rowset) -> Result<()> {
+        let Some((segment, _)) = rowset.file() else { return Ok(()) };
+        let columns = self.schema.key_positions();
+        let mut start = 0;
+        while start < segment.rows() {
+            let len = KEY_ROWS.min(segment.rows() - start);
+            let batch = segment.read(&columns, start, len).await?;
+            let tags = self.codec.tag(&batch)?.tags;
+            let dead = rowset.dead.borrow();
+            let rows: Vec<u32> = (start..start + len).filter(|&row| !dead.is_dead(row)).collect();
+            drop(dead);
+            let live: Vec<u64> = rows.iter().map(|row| tags[(row - start) as usize]).collect();
+            index.insert_all(&live, |i| Locator { slot: rowset.slot, row: rows[i] });
+            start += len;
+            self.env.disk.yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// The keys of all rows of a segment, read in slices.
+    pub(super) async fn read_keys(&self, segment: &Segment) -> Result<TaggedKeys> {
+        let columns = self.schema.key_positions();
+        let mut all = TaggedKeys { tags: Vec::with_capacity(segment.rows() as usize), keys: None };
+        let mut encoded = Keys::default();
+        let mut start = 0;
+        while start < segment.rows() {
+            let len = KEY_ROWS.min(segment.rows() - start);
+            let keys = self.codec.tag(&segment.read(&columns, start, len).await?)?;
+            all.tags.extend(keys.tags);
+            if let Some(keys) = keys.keys {
+                (0..keys.len()).for_each(|row| encoded.push(keys.get(row)));
+            }
+            start += len;
+            self.env.disk.yield_now().await;
+        }
+        if matches!(self.codec, KeyCodec::Hashed(_)) {
+            all.keys = Some(Rc::new(encoded));
+        }
+        Ok(all)
+    }
+}
