@@ -41,7 +41,10 @@ pub enum CatalogEdit {
     CreateTable(Table),
     DropTable(TableId),
     /// R10: new tablet ids, so that replay can tell the rows before from those after.
-    TruncateTable { table: TableId, tablets: Vec<TabletId> },
+    TruncateTable {
+        table: TableId,
+        tablets: Vec<TabletId>,
+    },
 }
 
 impl CatalogEdit {
@@ -188,7 +191,9 @@ fn after(tablets: &[TabletId]) -> u64 {
 
 fn refuse_hidden(db: &str) -> Result<()> {
     if db == HIDDEN_DATABASE {
-        return Err(EngineError::analyze(format!("{HIDDEN_DATABASE} is the server's own database and cannot be changed")));
+        return Err(EngineError::analyze(format!(
+            "{HIDDEN_DATABASE} is the server's own database and cannot be changed"
+        )));
     }
     Ok(())
 }

@@ -76,7 +76,9 @@ fn colocated_buckets_share_cores_and_must_agree() {
     let catalog = create(&catalog, 3, new_table("b", 6, Some("g")));
     let (a, b) = (catalog.table("d", "a").unwrap(), catalog.table("d", "b").unwrap());
     for cores in 1..5 {
-        assert!((0..6).all(|bucket| a.owner(bucket, cores) == b.owner(bucket, cores) && a.owner(bucket, cores).0 < cores));
+        assert!(
+            (0..6).all(|bucket| a.owner(bucket, cores) == b.owner(bucket, cores) && a.owner(bucket, cores).0 < cores)
+        );
     }
     let op = CatalogOp::CreateTable { db: "d".into(), table: new_table("c", 5, Some("g")), if_not_exists: false };
     assert_eq!(catalog.resolve(&op, 3, 0).unwrap_err().code, 5063);

@@ -62,7 +62,8 @@ pub struct Classes {
 impl Classes {
     /// Makes the queues on the calling executor.
     pub fn create() -> Classes {
-        let queue = |class: Class| executor().create_task_queue(Shares::Static(class.shares()), class.latency(), class.name());
+        let queue =
+            |class: Class| executor().create_task_queue(Shares::Static(class.shares()), class.latency(), class.name());
         Classes { queues: Class::ALL.map(queue) }
     }
 

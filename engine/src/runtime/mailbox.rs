@@ -94,7 +94,9 @@ impl Mailbox {
     pub fn control(&self, message: Control) {
         match self.control.try_send(message) {
             Ok(()) | Err(flume::TrySendError::Disconnected(_)) => (),
-            Err(flume::TrySendError::Full(_)) => fatal("a control lane is full: the bound on commits in flight does not hold"),
+            Err(flume::TrySendError::Full(_)) => {
+                fatal("a control lane is full: the bound on commits in flight does not hold")
+            }
         }
     }
 }

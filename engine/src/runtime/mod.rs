@@ -10,6 +10,7 @@
 //! | `planner` | the planner thread of a core |
 //! | `slow_lane` | the low-priority tokio runtime of a core |
 //! | `pause` | the rule that gives both of them time |
+//! | `timer` | deadlines, yielding |
 //! | `fatal` | the end of the process, with its reason |
 //!
 //! Traps of glommio 0.9 that this folder keeps from everybody else: every task is detached and none is ever cancelled; no spinning;
@@ -25,6 +26,7 @@ pub mod planner;
 pub mod slow_lane;
 pub mod task;
 mod thread;
+pub mod timer;
 
 pub use classes::Class;
 pub use mailbox::{Reply, ReplySlot, reply};

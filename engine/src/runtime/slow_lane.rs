@@ -83,11 +83,20 @@ impl SlowLane {
                 run(inbox, &lane, running);
             })
             .map_err(|e| EngineError::environment(format!("no thread for the slow lane of core {core}: {e}")))?;
-        Ok(SlowLane { work, shared, permits: Permits::new(SLOW_LANE_TASKS_MAX), busy: busy.clone(), thread: Some(thread) })
+        Ok(SlowLane {
+            work,
+            shared,
+            permits: Permits::new(SLOW_LANE_TASKS_MAX),
+            busy: busy.clone(),
+            thread: Some(thread),
+        })
     }
 
     /// Starts a future in the slow lane, inside its tokio runtime. Waits while the lane has as many as it may.
-    pub async fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<SlowTask<T>> {
+    pub async fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<SlowTask<T>> {
         let (permit, awake) = (self.permits.take().await, self.busy.enter());
         let (answer, slot) = reply();
         let (future, abort) = futures::future::abortable(AssertUnwindSafe(future).catch_unwind());

@@ -36,7 +36,13 @@ pub struct Polls {
 impl Default for Polls {
     fn default() -> Self {
         let histogram = || RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 2).expect("the bounds are valid"));
-        Polls { count: Cell::new(0), stalls: histogram(), gaps: histogram(), long: Cell::new(0), longest_micros: Cell::new(0) }
+        Polls {
+            count: Cell::new(0),
+            stalls: histogram(),
+            gaps: histogram(),
+            long: Cell::new(0),
+            longest_micros: Cell::new(0),
+        }
     }
 }
 

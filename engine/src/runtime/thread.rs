@@ -13,7 +13,8 @@ pub(super) fn allowed_cpus() -> Vec<usize> {
         set
     };
     // SAFETY: the index is below CPU_SETSIZE.
-    let cpus: Vec<usize> = (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect();
+    let cpus: Vec<usize> =
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect();
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 

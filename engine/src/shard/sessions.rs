@@ -89,7 +89,10 @@ impl Sessions {
     pub fn register(self: &Rc<Sessions>) -> Result<SessionSlot> {
         let mut open = self.open.borrow_mut();
         if open.len() >= SESSIONS_MAX {
-            return Err(EngineError::limit("SESSIONS_MAX", format!("{SESSIONS_MAX} connections on core {}", self.core)));
+            return Err(EngineError::limit(
+                "SESSIONS_MAX",
+                format!("{SESSIONS_MAX} connections on core {}", self.core),
+            ));
         }
         let mask = (1 << COUNTER_BITS) - 1;
         let id = loop {

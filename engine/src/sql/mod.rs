@@ -1,1 +1,23 @@
 //! SQL text to statements to plans.
+//!
+//! | file | part |
+//! |---|---|
+//! | `split` | a text into statements |
+//! | `dialect`, `depth`, `parser`, `ddl`, `dml`, `show`, `set` | a statement's text into a `Statement` |
+//! | `statement` | the syntax trees |
+//! | `errors` | sqlparser's and DataFusion's errors as ours |
+
+pub mod ddl;
+pub mod depth;
+pub mod dialect;
+mod dml;
+mod errors;
+pub mod parser;
+mod set;
+mod show;
+pub mod split;
+pub mod statement;
+
+pub use parser::{Parsed, parse, parse_expression};
+pub use split::split;
+pub use statement::Statement;

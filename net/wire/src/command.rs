@@ -82,7 +82,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn decode(payload: &'static [u8]) -> Result<Command> {

@@ -82,7 +82,6 @@ pub fn encode(out: &mut Vec<u8>, statement: u32, values: &[Value]) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -212,7 +212,6 @@ fn attributes(reader: &mut Reader<'_>) -> Result<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::auth::NATIVE_PASSWORD;
 

@@ -187,7 +187,6 @@ impl PacketWriter {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn decode_all(bytes: &[u8], step: usize) -> Vec<Packet> {

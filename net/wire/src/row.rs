@@ -57,7 +57,6 @@ pub fn decode_binary(payload: &[u8], columns: &[ColumnDef]) -> Result<Vec<Value>
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::codec::put_lenenc_bytes;
     use crate::constants::column_type;

@@ -237,7 +237,6 @@ impl From<String> for Value {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn datetime(hour: u8, micros: u32) -> Value {

@@ -1,6 +1,5 @@
 //! Bytes from outside never panic a decoder (P6): real packets with bytes flipped, cut, doubled and inserted go through
 //! every decoder. Found cases are kept by proptest in `mutation.proptest-regressions`.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -26,7 +26,7 @@ mod text;
 mod word;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decode::PageReader;
 pub use encode::{EncodedPage, Pace, encode_column};

@@ -198,7 +198,8 @@ fn column(reader: &mut Reader<'_>, rows: u32) -> Result<(SegmentColumn, ColumnFo
     let (count, mut pages, mut next) = (reader.u32()?, Vec::new(), 0u64);
     for _ in 0..count {
         let page = PagePointer { at: reader.pointer()?, first_row: reader.u32()?, rows: reader.u32()? };
-        let whole = page.first_row as usize % VECTOR_ROWS == 0 && (1..=CHUNK_ROWS).contains(&(page.rows as usize));
+        let whole =
+            (page.first_row as usize).is_multiple_of(VECTOR_ROWS) && (1..=CHUNK_ROWS).contains(&(page.rows as usize));
         if u64::from(page.first_row) != next || !whole {
             return Err(reader.damage(format!("a page from row {next} on"), format!("{page:?}")));
         }

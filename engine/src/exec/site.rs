@@ -1,0 +1,86 @@
+//! What a fragment needs of the core it runs on. `Core` is one; tests put simple threads in its place.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::future::{BoxFuture, LocalBoxFuture};
+use starling_storage::ids::{CoreId, Seq, TabletId};
+use starling_storage::schema::Predicate;
+
+use super::FragmentRequest;
+use crate::error::{EngineError, Result};
+use crate::runtime::Class;
+use crate::shard::Core;
+
+/// What to read of a tablet.
+#[derive(Clone, Debug)]
+pub struct ReadSpec {
+    /// Positions in the table, in output order.
+    pub columns: Vec<usize>,
+    /// All must hold.
+    pub predicates: Vec<Predicate>,
+    /// No more rows than this are wanted.
+    pub limit: Option<usize>,
+}
+
+/// A scan of a tablet at a snapshot.
+#[async_trait(?Send)]
+pub trait Reader {
+    /// The next rows, in storage types; `None` at the end.
+    async fn next(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// A core, for a fragment.
+#[async_trait(?Send)]
+pub trait Site {
+    /// Which core.
+    fn id(&self) -> CoreId;
+    /// Runs a task on this core's reactor.
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>);
+    /// Runs work in this core's slow lane to its end; an error when it panics.
+    async fn slow(&self, work: BoxFuture<'static, ()>) -> Result<()>;
+    /// Starts reading a tablet of this core.
+    fn read(&self, tablet: TabletId, at: Seq, spec: &ReadSpec) -> Result<Box<dyn Reader>>;
+    /// Hands a fragment to a core.
+    async fn send(&self, core: CoreId, request: FragmentRequest) -> Result<()>;
+    /// Lets other tasks of this core run.
+    async fn yield_now(&self);
+    /// Waits.
+    async fn sleep(&self, time: Duration);
+}
+
+/// A core, for a fragment.
+pub type SiteRef = Rc<dyn Site>;
+
+#[async_trait(?Send)]
+impl Site for Core {
+    fn id(&self) -> CoreId {
+        Core::id(self)
+    }
+
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        Core::spawn(self, Class::Query, "fragment", task);
+    }
+
+    async fn slow(&self, work: BoxFuture<'static, ()>) -> Result<()> {
+        self.slow_lane().run(work).await
+    }
+
+    fn read(&self, _tablet: TabletId, _at: Seq, _spec: &ReadSpec) -> Result<Box<dyn Reader>> {
+        Err(EngineError::unsupported("reading tablets"))
+    }
+
+    async fn send(&self, core: CoreId, request: FragmentRequest) -> Result<()> {
+        self.send_fragment(core, request).await
+    }
+
+    async fn yield_now(&self) {
+        glommio::executor().yield_task_queue_now().await;
+    }
+
+    async fn sleep(&self, time: Duration) {
+        glommio::timer::sleep(time).await;
+    }
+}

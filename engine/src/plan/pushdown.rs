@@ -1,0 +1,172 @@
+//! Filters that storage evaluates itself: a logical expression becomes a conjunction of [`Predicate`]s, or nothing. The conversion is
+//! exact or does not happen, so that the filter need not be evaluated again above the scan.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{InList, Like};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use starling_storage::schema::{ColumnType, CompareOp, Predicate, Scalar, TabletSchema};
+
+/// The predicates equal to `expr`, all of which must hold; `None` when storage cannot evaluate it.
+pub fn predicates(expr: &Expr, schema: &TabletSchema) -> Option<Vec<Predicate>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            let mut all = predicates(left, schema)?;
+            all.extend(predicates(right, schema)?);
+            Some(all)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let op = compare(*op)?;
+            comparison(left, op, right, schema)
+                .or_else(|| comparison(right, mirrored(op), left, schema))
+                .map(|p| vec![p])
+        }
+        Expr::Between(Between { expr, negated: false, low, high }) => {
+            Some(vec![comparison(expr, CompareOp::Ge, low, schema)?, comparison(expr, CompareOp::Le, high, schema)?])
+        }
+        Expr::InList(list) => in_list(list, schema).map(|p| vec![p]),
+        Expr::IsNull(inner) => Some(vec![Predicate::IsNull { column: column(inner, schema)? }]),
+        Expr::IsNotNull(inner) => Some(vec![Predicate::IsNotNull { column: column(inner, schema)? }]),
+        Expr::Like(like) => prefix(like, schema).map(|p| vec![p]),
+        Expr::Column(_) => boolean(expr, true, schema),
+        Expr::Not(inner) if matches!(**inner, Expr::Column(_)) => boolean(inner, false, schema),
+        _ => None,
+    }
+}
+
+fn compare(op: Operator) -> Option<CompareOp> {
+    Some(match op {
+        Operator::Eq => CompareOp::Eq,
+        Operator::NotEq => CompareOp::Ne,
+        Operator::Lt => CompareOp::Lt,
+        Operator::LtEq => CompareOp::Le,
+        Operator::Gt => CompareOp::Gt,
+        Operator::GtEq => CompareOp::Ge,
+        _ => return None,
+    })
+}
+
+fn mirrored(op: CompareOp) -> CompareOp {
+    match op {
+        CompareOp::Lt => CompareOp::Gt,
+        CompareOp::Le => CompareOp::Ge,
+        CompareOp::Gt => CompareOp::Lt,
+        CompareOp::Ge => CompareOp::Le,
+        same => same,
+    }
+}
+
+fn column(expr: &Expr, schema: &TabletSchema) -> Option<u32> {
+    match expr {
+        Expr::Column(column) => schema.columns.iter().position(|c| c.name == column.name).map(|at| at as u32),
+        _ => None,
+    }
+}
+
+fn literal(expr: &Expr, column: u32, schema: &TabletSchema) -> Option<Scalar> {
+    match expr {
+        Expr::Literal(value, _) => scalar(value, schema.columns[column as usize].ty),
+        _ => None,
+    }
+}
+
+fn comparison(left: &Expr, op: CompareOp, right: &Expr, schema: &TabletSchema) -> Option<Predicate> {
+    let column = column(left, schema)?;
+    Some(Predicate::Compare { column, op, value: literal(right, column, schema)? })
+}
+
+fn boolean(expr: &Expr, wanted: bool, schema: &TabletSchema) -> Option<Vec<Predicate>> {
+    let column = column(expr, schema)?;
+    if schema.columns[column as usize].ty != ColumnType::Boolean {
+        return None;
+    }
+    Some(vec![Predicate::Compare { column, op: CompareOp::Eq, value: Scalar::Bool(wanted) }])
+}
+
+fn in_list(list: &InList, schema: &TabletSchema) -> Option<Predicate> {
+    let column = column(&list.expr, schema)?;
+    let values = list.list.iter().map(|e| literal(e, column, schema)).collect::<Option<Vec<_>>>()?;
+    Some(if list.negated { Predicate::NotIn { column, values } } else { Predicate::In { column, values } })
+}
+
+/// `LIKE 'prefix%'` without any other wildcard.
+fn prefix(like: &Like, schema: &TabletSchema) -> Option<Predicate> {
+    if like.negated || like.case_insensitive || like.escape_char.is_some_and(|c| c != '\\') {
+        return None;
+    }
+    let column = column(&like.expr, schema)?;
+    let Scalar::Text(pattern) = literal(&like.pattern, column, schema)? else { return None };
+    let prefix = pattern.strip_suffix('%')?;
+    if prefix.contains(['%', '_', '\\']) {
+        return None;
+    }
+    Some(Predicate::Prefix { column, prefix: prefix.to_string() })
+}
+
+/// A literal as a value of the column's own type; `None` for NULL and for what the type cannot hold exactly.
+pub fn scalar(value: &ScalarValue, ty: ColumnType) -> Option<Scalar> {
+    match ty {
+        ColumnType::Boolean => match value {
+            ScalarValue::Boolean(v) => v.map(Scalar::Bool),
+            _ => None,
+        },
+        ColumnType::TinyInt | ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
+            let wide = integer(value)?;
+            let bits = match ty {
+                ColumnType::TinyInt => 8,
+                ColumnType::SmallInt => 16,
+                ColumnType::Int => 32,
+                _ => 64,
+            };
+            let limit = 1i128 << (bits - 1);
+            (-limit..limit).contains(&wide).then_some(Scalar::Int(wide as i64))
+        }
+        ColumnType::LargeInt => integer(value).map(Scalar::Wide),
+        ColumnType::Float => match float(value)? {
+            v if f64::from(v as f32) == v => Some(Scalar::Float(v)),
+            _ => None,
+        },
+        ColumnType::Double => float(value).map(Scalar::Float),
+        ColumnType::Decimal { scale, .. } => match value {
+            ScalarValue::Decimal128(v, _, s) if *s == scale as i8 => v.map(Scalar::Wide),
+            _ => integer(value)?.checked_mul(10i128.checked_pow(u32::from(scale))?).map(Scalar::Wide),
+        },
+        ColumnType::Date => match value {
+            ScalarValue::Date32(v) => v.map(|days| Scalar::Int(i64::from(days))),
+            _ => None,
+        },
+        ColumnType::DateTime => match value {
+            ScalarValue::TimestampMicrosecond(v, None) => v.map(Scalar::Int),
+            _ => None,
+        },
+        ColumnType::Char(_) | ColumnType::Varchar(_) => match value {
+            ScalarValue::Utf8(v) | ScalarValue::Utf8View(v) | ScalarValue::LargeUtf8(v) => v.clone().map(Scalar::Text),
+            _ => None,
+        },
+    }
+}
+
+fn integer(value: &ScalarValue) -> Option<i128> {
+    match value {
+        ScalarValue::Int8(v) => v.map(i128::from),
+        ScalarValue::Int16(v) => v.map(i128::from),
+        ScalarValue::Int32(v) => v.map(i128::from),
+        ScalarValue::Int64(v) => v.map(i128::from),
+        ScalarValue::UInt8(v) => v.map(i128::from),
+        ScalarValue::UInt16(v) => v.map(i128::from),
+        ScalarValue::UInt32(v) => v.map(i128::from),
+        ScalarValue::UInt64(v) => v.map(i128::from),
+        ScalarValue::Decimal128(v, _, 0) => *v,
+        ScalarValue::Decimal256(v, _, 0) => v.and_then(|v| v.to_i128()),
+        _ => None,
+    }
+}
+
+fn float(value: &ScalarValue) -> Option<f64> {
+    let v = match value {
+        ScalarValue::Float32(v) => v.map(f64::from),
+        ScalarValue::Float64(v) => *v,
+        _ => None,
+    }?;
+    // NaN and the zeros compare differently by bits and by value: those stay with the expression.
+    (!v.is_nan() && v != 0.0).then_some(v)
+}

@@ -1,0 +1,86 @@
+//! The two foreign errors of this part as errors a client understands: sqlparser's, with line and column, and DataFusion's, whose binding errors have
+//! numbers that drivers and connectors look for (starrocks.md 12.2).
+
+use datafusion::common::{DataFusionError, SchemaError};
+use sqlparser::parser::ParserError;
+
+use crate::error::EngineError;
+
+impl EngineError {
+    /// A complaint about the text at a place of it.
+    pub fn syntax_at(line: u64, column: u64, detail: impl std::fmt::Display) -> EngineError {
+        EngineError::new(
+            1064,
+            b"42000",
+            format!("Getting syntax error at line {line}, column {column}. Detail message: {detail}."),
+        )
+    }
+}
+
+impl From<ParserError> for EngineError {
+    fn from(error: ParserError) -> EngineError {
+        match error {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => located(&text),
+            ParserError::RecursionLimitExceeded => EngineError::syntax("the statement nests too deep"),
+        }
+    }
+}
+
+/// sqlparser ends its messages with ` at Line: 1, Column: 7`.
+fn located(text: &str) -> EngineError {
+    let parts = text.rsplit_once(" at Line: ").and_then(|(detail, place)| {
+        let (line, column) = place.split_once(", Column: ")?;
+        Some((detail, line.parse().ok()?, column.trim_end_matches('.').parse().ok()?))
+    });
+    match parts {
+        Some((detail, line, column)) => EngineError::syntax_at(line, column, detail),
+        None => EngineError::syntax(text),
+    }
+}
+
+impl From<DataFusionError> for EngineError {
+    fn from(error: DataFusionError) -> EngineError {
+        match error {
+            DataFusionError::SchemaError(error, _) => schema_error(*error),
+            DataFusionError::External(error) => match error.downcast::<EngineError>() {
+                Ok(own) => *own,
+                Err(other) => EngineError::analyze(other),
+            },
+            DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => (*inner).into(),
+            DataFusionError::Shared(inner) => match DataFusionError::from(&inner) {
+                DataFusionError::Shared(inner) => EngineError::analyze(inner.strip_backtrace()),
+                other => other.into(),
+            },
+            DataFusionError::Collection(errors) => match errors.into_iter().next() {
+                Some(first) => first.into(),
+                None => EngineError::internal("an empty list of errors"),
+            },
+            DataFusionError::Plan(text) => EngineError::analyze(text),
+            DataFusionError::NotImplemented(text) => EngineError::unsupported(text),
+            DataFusionError::ResourcesExhausted(text) => EngineError::new(5609, b"53200", text),
+            DataFusionError::Internal(text) => EngineError::internal(text),
+            DataFusionError::SQL(error, _) => (*error).into(),
+            other => EngineError::analyze(other.strip_backtrace()),
+        }
+    }
+}
+
+fn schema_error(error: SchemaError) -> EngineError {
+    match error {
+        SchemaError::AmbiguousReference { field } => EngineError::ambiguous_column(field.name),
+        SchemaError::FieldNotFound { field, .. } => {
+            let name = match &field.relation {
+                Some(relation) => format!("{}.{}", relation.table(), field.name),
+                None => field.name.clone(),
+            };
+            EngineError::new(
+                5509,
+                b"42S22",
+                format!("Getting analyzing error. Detail message: Column '{name}' cannot be resolved."),
+            )
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            EngineError::duplicate_column(name)
+        }
+    }
+}

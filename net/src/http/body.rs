@@ -1,0 +1,82 @@
+//! A request's body as a stream of bytes. Bytes are taken from the socket only as the stream is polled: that is the back-pressure.
+//! The first poll makes hyper send `100 Continue` to a client that waits for it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body_util::BodyStream;
+use hyper::body::{Body, Incoming, SizeHint};
+use starling_engine::load::BodyError;
+
+/// Bytes that are read and dropped after an early answer, so that a client that sends before it reads gets to read the answer.
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// The time that may take.
+pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The body of one request.
+pub struct RequestBody {
+    frames: BodyStream<Incoming>,
+    announced: SizeHint,
+    polled: bool,
+    ended: bool,
+}
+
+impl RequestBody {
+    pub fn new(body: Incoming) -> RequestBody {
+        let announced = body.size_hint();
+        let ended = body.is_end_stream();
+        RequestBody { frames: BodyStream::new(body), announced, polled: false, ended }
+    }
+
+    /// After the answer is known: takes what the client still sends, unless it waits for a `100 Continue` that will not come. False
+    /// when something is left, and the connection must be closed.
+    pub async fn drain(mut self, expects_continue: bool) -> bool {
+        if self.ended {
+            return true;
+        }
+        if expects_continue && !self.polled {
+            return false;
+        }
+        if self.announced.lower() > DRAIN_BYTES_MAX {
+            return false;
+        }
+        let (until, mut dropped) = (Instant::now() + DRAIN_MAX, 0);
+        while let Some(Ok(bytes)) = self.next().await {
+            dropped += bytes.len() as u64;
+            if dropped > DRAIN_BYTES_MAX || Instant::now() > until {
+                return false;
+            }
+        }
+        self.ended
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.polled = true;
+        loop {
+            match self.frames.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers carry nothing we know.
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError(error.to_string())))),
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! HTTP/1.1: Stream Load, health, metrics, rejected rows.
+//!
+//! | file | part |
+//! |---|---|
+//! | `io` | our sockets as hyper's transport |
+//! | `body` | a request's body as a stream of bytes, with back-pressure |
+//! | `routes` | which path is answered by what |
+//! | `load` | PUT /api/{db}/{table}/_stream_load |
+//! | `metrics` | GET /metrics |
+//!
+//! Core: the one the connection was handed to. hyper does the protocol; a connection is one task, and requests of one connection are
+//! answered one after the other.
+
+mod body;
+mod io;
+mod load;
+mod metrics;
+mod routes;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use starling_engine::shard::Core;
+
+use crate::http::body::{DRAIN_MAX, RequestBody};
+use crate::listen::OpenGuard;
+use crate::socket::Socket;
+
+/// How long a connection may stay between requests, and a client may take for a request's head.
+const IDLE_MAX: Duration = Duration::from_secs(75);
+/// Bytes of a request's head. Stream Load has many headers, and `columns` can be long.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Headers of a request.
+const HEADERS_MAX: usize = 128;
+
+/// What requests of one connection share.
+pub(crate) struct Context {
+    pub core: Rc<Core>,
+    pub socket: Rc<Socket>,
+    /// Set when the answer leaves some of the request's body unread: the connection cannot go on.
+    pub close: Cell<bool>,
+}
+
+impl Context {
+    /// Takes what the client still sends of a body that is not wanted any more, so that it comes to read the answer.
+    async fn drain(&self, body: RequestBody, expects_continue: bool) {
+        self.socket.wait_for_client(DRAIN_MAX);
+        if !body.drain(expects_continue).await {
+            self.close.set(true);
+        }
+    }
+}
+
+/// Serves a connection of this core until it ends.
+pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
+    socket.wait_for_client(IDLE_MAX);
+    let context = Rc::new(Context { core, socket: socket.clone(), close: Cell::new(false) });
+    let service = service_fn(move |request| {
+        let context = context.clone();
+        async move {
+            context.socket.client_came();
+            let response = routes::answer(&context, request).await;
+            context.socket.wait_for_client(IDLE_MAX);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let served = http1::Builder::new()
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true)
+        .half_close(false)
+        .serve_connection(io::Transport::new(socket.clone()), service)
+        .await;
+    if let Err(error) = served {
+        // A bare connect and close is how some clients choose a host: no error (clients.md 5.1).
+        tracing::debug!(peer = %socket.peer(), %error, "http connection ended");
+    }
+    socket.shutdown();
+    drop(guard);
+}
