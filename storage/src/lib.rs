@@ -15,8 +15,12 @@ pub mod recovery;
 pub mod root;
 pub mod rows;
 pub mod rowset;
+mod rules;
+#[cfg(test)]
+mod scheduler;
 pub mod schema;
 pub mod segment;
 pub mod tablet;
+mod wait;
 
 pub use error::{ErrorKind, Result, StorageError};
