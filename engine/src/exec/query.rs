@@ -161,6 +161,11 @@ impl SlowQuery {
         }
     }
 
+    /// An error when the query is over.
+    pub(crate) fn check(&self) -> PlanResult<()> {
+        self.shared.check().map_err(external)
+    }
+
     /// The stream of one partition of a source.
     pub(crate) fn open(
         &self,

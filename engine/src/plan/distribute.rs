@@ -30,6 +30,7 @@ use super::placement::{Bucketed, Distribution, HashClass, Routing, hashed_column
 use super::scan::ScanExec;
 use super::source::{SourceExec, SourceKind};
 use super::union::UnionAllExec;
+use super::watch::WatchExec;
 
 /// Groups of an input with at most this many rows are brought together on one core rather than spread by hash.
 const GATHER_GROUPS_ROWS: f64 = 20_000.0;
@@ -360,7 +361,7 @@ impl Pass<'_> {
         }
         let children: Vec<_> = plan.children().into_iter().cloned().collect();
         let children = children.into_iter().map(|child| self.cut_scans(child)).collect::<Result<Vec<_>>>()?;
-        replace_children_if_necessary(plan, children)
+        Ok(WatchExec::over(replace_children_if_necessary(plan, children)?))
     }
 }
 

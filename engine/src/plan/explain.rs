@@ -11,6 +11,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use super::fragment::{At, DistributedPlan, ExchangeId, Fragment, Route};
 use super::scan::ScanExec;
 use super::source::SourceExec;
+use super::watch::WatchExec;
 use crate::exec::profile::FragmentProfile;
 
 /// The plan as text.
@@ -103,6 +104,10 @@ fn explain_node(plan: &DistributedPlan, node: &Arc<dyn ExecutionPlan>, depth: us
     let pad = "  ".repeat(depth);
     if let Some(scan) = node.downcast_ref::<ScanExec>() {
         explain_scan(scan, &pad, lines);
+        return;
+    }
+    if node.is::<WatchExec>() {
+        node.children().into_iter().for_each(|child| explain_node(plan, child, depth, lines));
         return;
     }
     if let Some(source) = node.downcast_ref::<SourceExec>() {

@@ -7,6 +7,7 @@
 //! | `scan` | `ScanExec`: the leaf that reads a table |
 //! | `source` | `SourceExec`: the leaf that reads an exchange |
 //! | `union` | `UnionAllExec`: union core by core |
+//! | `watch` | `WatchExec`: where a query of the slow lane sees that it is over |
 //! | `placement` | how rows lie on cores: hash classes, buckets, placements |
 //! | `distribute` | the pass: decides distribution bottom-up and cuts fragments |
 //! | `join` | join modes: colocated, towards a bucketed side, broadcast, hash |
@@ -30,6 +31,7 @@ pub mod scan;
 pub mod source;
 pub mod table;
 mod union;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@
 //! | `top` | top-n |
 
 mod input;
+#[cfg(test)]
+pub(super) use input::wide_column;
 mod top;
 
 use std::sync::Arc;
