@@ -95,7 +95,7 @@ impl<'a> PageReader<'a> {
             let batch = &rows[at..at + count];
             let (low, high) = (row, (batch[count - 1] - first) as usize + 1);
             self.check(&(low..high))?;
-            if batch.is_sorted_by(|a, b| a + 1 == *b) {
+            if count >= UNPACK_ROWS_MIN && batch.is_sorted_by(|a, b| a + 1 == *b) {
                 self.decode(low..high, out)?;
             } else {
                 self.take_of_vector(batch, first, out)?;
@@ -334,15 +334,13 @@ impl<'a> Texts<'a> {
 
     fn decode(&self, rows: &Range<usize>, out: &mut TextOutput) -> Result<(), Damage> {
         match self {
-            Texts::Constant(text) => rows.clone().for_each(|_| out.push(text)),
+            Texts::Constant(text) => out.repeat(text, rows.len()),
             Texts::Dictionary { values, codes, .. } => {
                 let codes = decode_codes(codes, rows, values.count())?;
-                let values = values.all()?;
-                codes.iter().for_each(|&code| out.push(values[code as usize]));
+                out.gather(&values.all()?, &codes);
             }
             Texts::RunLength { values, runs } => runs.each(rows, |run, len| {
-                let text = values.get(run)?;
-                (0..len).for_each(|_| out.push(text));
+                out.repeat(values.get(run)?, len);
                 Ok(())
             })?,
             Texts::Plain(values) => values.decode(rows.start, rows.end, out)?,

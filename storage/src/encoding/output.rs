@@ -39,13 +39,15 @@ pub struct TextOutput {
     bytes: Vec<u8>,
     /// Strings did not fit into one Arrow array (2 GiB).
     overflow: bool,
+    /// Strings were appended that nobody has checked to be UTF-8.
+    unchecked: bool,
 }
 
 impl TextOutput {
     fn with_capacity(rows: usize) -> TextOutput {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        TextOutput { offsets, bytes: Vec::new(), overflow: false }
+        TextOutput { offsets, bytes: Vec::new(), overflow: false, unchecked: false }
     }
 
     fn fits(&mut self, len: usize) -> bool {
@@ -55,14 +57,64 @@ impl TextOutput {
 
     /// Appends one string.
     pub fn push(&mut self, text: &[u8]) {
+        self.unchecked = true;
+        self.append(text);
+    }
+
+    fn append(&mut self, text: &[u8]) {
         if self.fits(text.len()) {
             self.bytes.extend_from_slice(text);
         }
         self.offsets.push(self.bytes.len() as i32);
     }
 
+    /// Appends one string `count` times.
+    pub fn repeat(&mut self, text: &[u8], count: usize) {
+        self.unchecked |= std::str::from_utf8(text).is_err();
+        (0..count).for_each(|_| self.append(text));
+    }
+
+    /// Appends the string of each code. Short strings are copied at a fixed length, which is several times faster.
+    pub fn gather(&mut self, values: &[&[u8]], codes: &[u16]) {
+        self.unchecked |= values.iter().any(|value| std::str::from_utf8(value).is_err());
+        match values.iter().map(|value| value.len()).max() {
+            Some(0..=8) => self.gather_short::<8>(values, codes),
+            Some(9..=16) => self.gather_short::<16>(values, codes),
+            Some(17..=32) => self.gather_short::<32>(values, codes),
+            _ => codes.iter().for_each(|&code| self.append(values[code as usize])),
+        }
+    }
+
+    fn gather_short<const LEN: usize>(&mut self, values: &[&[u8]], codes: &[u16]) {
+        if !self.fits(codes.len() * LEN) {
+            return self.offsets.resize(self.offsets.len() + codes.len(), self.bytes.len() as i32);
+        }
+        let pad = |value: &&[u8]| {
+            let mut padded = [0u8; LEN];
+            padded[..value.len()].copy_from_slice(value);
+            (padded, value.len())
+        };
+        let padded: Vec<([u8; LEN], usize)> = values.iter().map(pad).collect();
+        let start = self.bytes.len();
+        // Room for the last copy's padding; what is too much goes again.
+        let total: usize = codes.iter().map(|&code| padded[code as usize].1).sum();
+        self.bytes.resize(start + total + LEN, 0);
+        let mut at = start;
+        self.offsets.reserve(codes.len());
+        for &code in codes {
+            let (value, len) = &padded[code as usize];
+            if let Some(target) = self.bytes[at..].first_chunk_mut::<LEN>() {
+                *target = *value;
+            }
+            at += len;
+            self.offsets.push(at as i32);
+        }
+        self.bytes.truncate(at);
+    }
+
     /// Appends strings that lie one behind the other in `bytes`; `ends` count from `start` bytes before it.
     pub fn extend(&mut self, start: usize, ends: &[u32], bytes: &[u8]) {
+        self.unchecked = true;
         if !self.fits(bytes.len()) {
             self.offsets.resize(self.offsets.len() + ends.len(), self.bytes.len() as i32);
             return;
@@ -70,6 +122,20 @@ impl TextOutput {
         let shift = self.bytes.len() as i64 - start as i64;
         self.offsets.extend(ends.iter().map(|&end| (i64::from(end) + shift) as i32));
         self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl TextOutput {
+    fn array(self, nulls: Option<NullBuffer>) -> Result<StringArray> {
+        let (offsets, bytes) = (OffsetBuffer::new(self.offsets.into()), Buffer::from_vec(self.bytes));
+        if self.unchecked || nulls.as_ref().is_some_and(|nulls| nulls.len() + 1 != offsets.len()) {
+            // Checks that the bytes are UTF-8 and that no offset splits a character.
+            return Ok(StringArray::try_new(offsets, bytes, nulls)?);
+        }
+        #[expect(unsafe_code, reason = "distinct strings are checked once, not for every row that has them")]
+        // SAFETY: every appended string has been checked by itself to be UTF-8 (`unchecked` is false), offsets lie at their
+        // ends and are ascending and within the bytes, and validity has one bit a row.
+        Ok(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
     }
 }
 
@@ -162,9 +228,7 @@ impl ColumnOutput {
                     let detail = format!("{} rows hold more than 2 GiB in one column", self.rows);
                     return Err(StorageError::Limit { limit: "string bytes of a batch", detail });
                 }
-                let offsets = OffsetBuffer::new(text.offsets.into());
-                // `try_new` checks that the bytes are UTF-8 and that no offset splits a character.
-                Arc::new(StringArray::try_new(offsets, Buffer::from_vec(text.bytes), nulls)?)
+                Arc::new(text.array(nulls)?)
             }
         })
     }

@@ -361,3 +361,59 @@ proptest! {
         check(TYPES[ty], SHAPES[shape], rows, null_every, page_bytes);
     }
 }
+
+/// Prints rows and bytes per second; `cargo test --release -p starling-storage -- --ignored --nocapture encoding_speed`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn encoding_speed() {
+    let text = ColumnType::Varchar(20);
+    let cases = [
+        ("bigint packed", ColumnType::BigInt, Shape::Narrow),
+        ("bigint sequence", ColumnType::BigInt, Shape::Sequence),
+        ("bigint wild", ColumnType::BigInt, Shape::Wild),
+        ("int dictionary", ColumnType::BigInt, Shape::FewDistinct),
+        ("decimal", ColumnType::Decimal { precision: 10, scale: 2 }, Shape::Narrow),
+        ("double", ColumnType::Double, Shape::Narrow),
+        ("text dictionary", text, Shape::FewDistinct),
+        ("text plain", text, Shape::Sequence),
+        ("text runs", text, Shape::Runs),
+    ];
+    for (name, ty, shape) in cases {
+        let array = column(ty, shape, CHUNK_ROWS, 0, 1);
+        let time = |work: &mut dyn FnMut()| {
+            let (start, mut rounds) = (std::time::Instant::now(), 0);
+            while start.elapsed().as_millis() < 300 {
+                work();
+                rounds += 1;
+            }
+            start.elapsed().as_secs_f64() / f64::from(rounds) / CHUNK_ROWS as f64
+        };
+        let pace = pace();
+        let mut bytes = 0;
+        let mut input = ColumnInput::new(ty);
+        let append = time(&mut || {
+            input.clear();
+            input.append(&array, 0, CHUNK_ROWS).unwrap();
+        });
+        let encode = time(&mut || {
+            let pages = block_on(encode_column(&input, 64 << 10, &pace)).unwrap();
+            bytes = pages.iter().map(|page| page.bytes.len()).sum();
+        });
+        let pages = self::encode(ty, &array, 64 << 10);
+        let decoding = time(&mut || drop(decode(ty, &pages, 0..CHUNK_ROWS)));
+        let rows: Vec<u32> = (0..CHUNK_ROWS as u32).step_by(1000).collect();
+        let taking = time(&mut || drop(take(ty, &pages, &rows))) * CHUNK_ROWS as f64 / rows.len() as f64;
+        println!(
+            "{name:16} raw {:4.1} B/row  encoded {:5.2} B/row  append {:5.2} ns  encode {:5.2} ns = {:6.0} MB/s raw  \
+             decode {:5.2} ns = {:6.0} M rows/s  take {:5.0} ns",
+            input.bytes() as f64 / CHUNK_ROWS as f64,
+            bytes as f64 / CHUNK_ROWS as f64,
+            append * 1e9,
+            encode * 1e9,
+            input.bytes() as f64 / CHUNK_ROWS as f64 / encode / 1e6,
+            decoding * 1e9,
+            1e-6 / decoding,
+            taking * 1e9,
+        );
+    }
+}
