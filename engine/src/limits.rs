@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Cores of one process: a transaction id has ten bits for its core, a connection id eight.
+pub const CORES_MAX: u16 = 256;
+/// glommio's preempt timer.
+pub const PREEMPT_EVERY: Duration = Duration::from_millis(1);
 /// Requests (stage, turns, DDL, labels) waiting on one core.
 pub const REQUEST_LANE_MAX: usize = 1024;
 /// Query messages (fragments, exchange set-up) waiting on one core.
@@ -16,12 +20,26 @@ pub const STAGES_IN_FLIGHT_MAX: usize = 64;
 pub const LOAD_SEND_ROWS: usize = 16 * 1024;
 /// Bytes a load gathers for one core before it sends them.
 pub const LOAD_SEND_BYTES: usize = 1 << 20;
-/// Messages of one load to one core that are not yet answered.
-pub const LOAD_SENDS_IN_FLIGHT: usize = 2;
+/// Rows a load cuts by bucket at a time.
+pub const ROUTE_ROWS: usize = 8 * 1024;
 /// Bytes an owner gathers for one tablet of a load before it stages them (to files, where they are many).
-pub const STAGE_BYTES: usize = 32 << 20;
+pub const STAGE_BYTES: usize = 16 << 20;
 /// A load of at most this many rows shares its turns with its last stage message.
 pub const SHARE_EARLY_ROWS: usize = 64 * 1024;
+/// How long a stage waits while writes are over their memory before it is refused.
+pub const WRITE_MEMORY_WAIT: Duration = Duration::from_secs(10);
+/// Messages a pump handles before it yields.
+pub const PUMP_BATCH: usize = 64;
+/// Log segments of one core beyond which the tablets that hold the oldest back are flushed.
+pub const LOG_SEGMENTS_SOFT_MAX: u64 = 6;
+/// Rewrites (flush, compaction) one core runs at once.
+pub const REWRITES_IN_FLIGHT_MAX: usize = 2;
+/// How often background work looks around when nobody kicks it.
+pub const BACKGROUND_EVERY: Duration = Duration::from_millis(250);
+/// How often a core with more than one log segment asks the others how far they are flushed (R15).
+pub const RECYCLE_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop waits for commits in flight.
+pub const STOP_WAIT: Duration = Duration::from_secs(30);
 /// Planner jobs of one core, waiting or running.
 pub const PLANNER_JOBS_MAX: usize = 256;
 /// Futures of one core's slow lane.

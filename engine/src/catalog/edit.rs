@@ -7,7 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use starling_storage::ids::{DbId, Seq, TableId, TabletId};
 use starling_storage::schema::TabletSchema;
 
-use super::{Catalog, Database, HIDDEN_DATABASE, RESERVED_DATABASES, Table};
+use super::{Catalog, Database, HIDDEN_DATABASE, LABELS_TABLE, RESERVED_DATABASES, Table};
 use crate::error::{EngineError, Result};
 use crate::limits::BUCKETS_MAX;
 
@@ -73,6 +73,9 @@ impl Catalog {
             }
             CatalogOp::CreateTable { db, table, if_not_exists } => {
                 let database = self.database(db)?;
+                if table.name != LABELS_TABLE {
+                    refuse_hidden(db)?;
+                }
                 if self.find_table(database.id, &table.name).is_some() {
                     return if *if_not_exists { Ok(None) } else { Err(EngineError::table_exists(&table.name)) };
                 }

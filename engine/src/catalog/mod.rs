@@ -24,6 +24,8 @@ use crate::error::{EngineError, Result};
 
 /// The database of hidden tables (R9).
 pub const HIDDEN_DATABASE: &str = "_starling_";
+/// The hidden table of labels.
+pub const LABELS_TABLE: &str = "labels";
 /// Databases whose tables are views of the server; nobody may create them.
 pub const RESERVED_DATABASES: [&str; 3] = ["information_schema", "mysql", "sys"];
 

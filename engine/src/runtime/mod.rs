@@ -6,6 +6,7 @@
 //! | `classes` | scheduling classes and their shares |
 //! | `mailbox` | lanes between cores, reply slots |
 //! | `task` | spawning: detached, panics caught, polls measured |
+//! | `clock` | wall clock, randomness |
 //! | `event` | waiting inside one core |
 //! | `planner` | the planner thread of a core |
 //! | `slow_lane` | the low-priority tokio runtime of a core |
@@ -17,6 +18,7 @@
 //! a panic in a bare task would take the core away; foreign wakes are seen at yields only, hence the 1 ms preempt timer.
 
 pub mod classes;
+pub mod clock;
 pub mod event;
 pub mod fatal;
 pub mod mailbox;

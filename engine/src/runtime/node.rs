@@ -1,12 +1,28 @@
 //! A node: the cores of one process, their start in order and their stop in reverse.
+//!
+//! Start: lock the directory; spawn one executor per core; core 0 recovers (R16, R17) and sends every core its part; each opens and
+//! replays, in parallel; then core 0 makes the hidden tables if they are not there. Stop: see `shard::boot::close`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use futures::channel::oneshot;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use starling_storage::disk::{DirLock, DiskRef, GlommioDisk};
 use starling_storage::ids::CoreId;
+use starling_storage::recovery::{Recovered, recover};
 
+use super::mailbox::{Inbox, Mailbox, mailbox};
+use super::thread::allowed_cpus;
+use crate::catalog::{CatalogOp, HIDDEN_DATABASE};
 use crate::error::{EngineError, Result};
-use crate::shard::Core;
+use crate::limits::{CORES_MAX, PREEMPT_EVERY};
+use crate::shard::boot::{self, CoreImage};
+use crate::shard::message::Control;
+use crate::shard::{Boot, Budgets, Core};
+use crate::txn::labels;
+use crate::txn::{Oldest, Watermark};
 
 /// What an operator chooses.
 #[derive(Debug, Clone)]
@@ -22,37 +38,252 @@ pub struct NodeOptions {
 /// How the stop went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StopReport {
-    /// Commits that were still in flight when the stop began; all of them ended.
-    pub commits_drained: u64,
-    /// What went wrong, first error first.
+    /// What went wrong, by core; empty after a clean stop.
     pub errors: Vec<String>,
 }
 
 /// A running node. Dropping it without `stop` leaves the cores running.
-pub struct Node {}
+pub struct Node {
+    mesh: Vec<Mailbox>,
+    cores: Vec<Running>,
+    _lock: DirLock,
+}
+
+/// One executor, as its starter sees it.
+struct Running {
+    end: Option<oneshot::Sender<End>>,
+    thread: ExecutorJoinHandle<Vec<String>>,
+}
+
+/// How an executor ends.
+enum End {
+    /// In order.
+    Stop,
+    /// At once, as a killed process would; tests of recovery do this.
+    Abandon,
+}
+
+/// What an executor is given.
+struct CoreStart {
+    id: CoreId,
+    cpu: usize,
+    options: NodeOptions,
+    inbox: Inbox,
+    image: oneshot::Receiver<CoreImage>,
+    ready: std::sync::mpsc::Sender<Result<CoreId>>,
+    end: oneshot::Receiver<End>,
+    /// Core 0: recovers and hands out the images.
+    leader: Option<Leader>,
+}
+
+struct Leader {
+    mesh: Vec<Mailbox>,
+    images: Vec<oneshot::Sender<CoreImage>>,
+}
 
 impl Node {
     /// Opens the data directory (refused while another process has it), recovers, starts the cores. Blocks until they serve.
-    pub fn start(_options: NodeOptions) -> Result<Node> {
-        Err(EngineError::unsupported("start"))
+    pub fn start(options: NodeOptions) -> Result<Node> {
+        if options.cores == 0 || options.cores > CORES_MAX {
+            return Err(EngineError::environment(format!("--cores must be between 1 and {CORES_MAX}")));
+        }
+        std::fs::create_dir_all(&options.data)
+            .map_err(|e| EngineError::environment(format!("cannot make {}: {e}", options.data.display())))?;
+        let lock = DirLock::acquire(&options.data)?;
+        let (mesh, inboxes): (Vec<_>, Vec<_>) = (0..options.cores).map(|id| mailbox(CoreId(id), options.cores)).unzip();
+        let (ready, answers) = std::sync::mpsc::channel();
+        let cores = spawn_all(&options, &mesh, inboxes, &ready)?;
+        drop(ready);
+        let mut node = Node { mesh, cores, _lock: lock };
+        for _ in 0..node.cores.len() {
+            match answers.recv() {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(node.give_up(error)),
+                Err(_) => return Err(node.give_up(EngineError::internal("a core ended while it started"))),
+            }
+        }
+        node.run_on(CoreId(0), |core| async move { bootstrap(&core).await })??;
+        Ok(node)
     }
 
     pub fn cores(&self) -> u16 {
-        0
+        self.mesh.len() as u16
     }
 
     /// Runs `work` on a core and waits for what it gives. For threads outside; a task that lives on is spawned by `work`.
-    pub fn run_on<T, F, W>(&self, _core: CoreId, _work: W) -> Result<T>
+    pub fn run_on<T, F, W>(&self, core: CoreId, work: W) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + 'static,
         W: FnOnce(Rc<Core>) -> F + Send + 'static,
     {
-        Err(EngineError::unsupported("run_on"))
+        let (answer, slot) = super::reply();
+        let run = Box::new(move |core: &Rc<Core>| {
+            let future = work(core.clone());
+            core.spawn(super::Class::Control, "outside", async move { answer.send(future.await) });
+        });
+        self.mesh[usize::from(core.0)].control(Control::Run(run));
+        futures_lite::future::block_on(slot.recv())
     }
 
     /// Stops in order: sessions are ended, commits in flight finish, background work ends, files are closed. Blocks.
-    pub fn stop(self) -> StopReport {
-        StopReport::default()
+    pub fn stop(mut self) -> StopReport {
+        self.end(|| End::Stop)
     }
+
+    /// Ends the cores at once, as if the process were killed: what is not durable is lost. For tests of recovery.
+    pub fn abandon(mut self) {
+        self.end(|| End::Abandon);
+    }
+
+    fn end(&mut self, how: impl Fn() -> End) -> StopReport {
+        let mut report = StopReport::default();
+        let running: Vec<Running> = self.cores.drain(..).collect();
+        let (ends, threads): (Vec<_>, Vec<_>) = running.into_iter().map(|r| (r.end, r.thread)).unzip();
+        ends.into_iter().flatten().for_each(|end| drop(end.send(how())));
+        for (core, thread) in threads.into_iter().enumerate() {
+            match thread.join() {
+                Ok(errors) => report.errors.extend(errors),
+                Err(error) => report.errors.push(format!("core {core}: {error}")),
+            }
+        }
+        report
+    }
+
+    fn give_up(&mut self, error: EngineError) -> EngineError {
+        self.end(|| End::Abandon);
+        error
+    }
+}
+
+fn spawn_all(
+    options: &NodeOptions,
+    mesh: &[Mailbox],
+    inboxes: Vec<Inbox>,
+    ready: &std::sync::mpsc::Sender<Result<CoreId>>,
+) -> Result<Vec<Running>> {
+    let cpus = allowed_cpus();
+    let (images, slots): (Vec<_>, Vec<_>) = (0..options.cores).map(|_| oneshot::channel()).unzip();
+    let mut leader = Some(Leader { mesh: mesh.to_vec(), images });
+    let mut running = Vec::new();
+    for (id, (inbox, image)) in inboxes.into_iter().zip(slots).enumerate() {
+        let (end, ended) = oneshot::channel();
+        let start = CoreStart {
+            id: CoreId(id as u16),
+            cpu: cpus[id % cpus.len()],
+            options: options.clone(),
+            inbox,
+            image,
+            ready: ready.clone(),
+            end: ended,
+            leader: leader.take(),
+        };
+        running.push(Running { end: Some(end), thread: spawn(start)? });
+    }
+    Ok(running)
+}
+
+fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<Vec<String>>> {
+    // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
+    LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
+        .name(&format!("core-{}", start.id))
+        .preempt_timer(PREEMPT_EVERY)
+        .spawn(move || run_core(start))
+        .map_err(|e| {
+            EngineError::environment(format!("cannot start an executor: {e}; `starling doctor` says what is missing"))
+        })
+}
+
+/// The main future of an executor. Gives what went wrong at its end.
+async fn run_core(start: CoreStart) -> Vec<String> {
+    let CoreStart { id, cpu, options, inbox, image, ready, end, leader } = start;
+    let opened = open_core(&options, cpu, inbox, image, leader).await;
+    let core = match opened {
+        Ok(core) => core,
+        Err(error) => {
+            drop(ready.send(Err(error)));
+            return Vec::new();
+        }
+    };
+    drop(ready.send(Ok(id)));
+    drop(ready);
+    let errors = match end.await {
+        Ok(End::Stop) => boot::close(&core).await,
+        Ok(End::Abandon) | Err(_) => Vec::new(),
+    };
+    core.leave();
+    errors
+}
+
+async fn open_core(
+    options: &NodeOptions,
+    cpu: usize,
+    inbox: Inbox,
+    image: oneshot::Receiver<CoreImage>,
+    leader: Option<Leader>,
+) -> Result<Rc<Core>> {
+    let disk: DiskRef = Rc::new(GlommioDisk::open(&options.data).await?);
+    if let Some(leader) = leader {
+        lead(options, &disk, leader).await?;
+    }
+    let image = image.await.map_err(|_| EngineError::internal("core 0 could not recover"))?;
+    boot::open(image, disk, cpu, inbox).await
+}
+
+/// Core 0: recovers and sends every core its part.
+async fn lead(options: &NodeOptions, disk: &DiskRef, leader: Leader) -> Result<()> {
+    let cores = options.cores;
+    let place = |image: &_| {
+        let catalog = boot::catalog_of(image).map_err(boot::as_storage_error)?;
+        boot::placement(&catalog, cores).map_err(boot::as_storage_error)
+    };
+    let recovered = recover(disk, cores, &place).await?;
+    tracing::info!(epoch = recovered.epoch.0, cut = recovered.cut.0, tablets = recovered.tablets.len(), "recovered");
+    let catalog = Arc::new(boot::catalog_of(&recovered.catalog)?);
+    for (image, sender) in images(options, recovered, &catalog, &leader.mesh).into_iter().zip(leader.images) {
+        drop(sender.send(image));
+    }
+    Ok(())
+}
+
+fn images(
+    options: &NodeOptions,
+    recovered: Recovered,
+    catalog: &Arc<crate::catalog::Catalog>,
+    mesh: &[Mailbox],
+) -> Vec<CoreImage> {
+    let (watermark, oldest) = (Watermark::new(recovered.cut), Oldest::new(options.cores));
+    let budgets = Budgets::of(options.memory, options.cores);
+    let (mut catalog_log, mut old_logs) = (Some(recovered.catalog_log), Some(recovered.old_logs));
+    let image = |(id, manifest)| CoreImage {
+        boot: Boot {
+            id: CoreId(id as u16),
+            cores: options.cores,
+            epoch: recovered.epoch,
+            mesh: mesh.to_vec(),
+            watermark: watermark.clone(),
+            oldest: oldest.clone(),
+            budgets,
+        },
+        catalog: catalog.clone(),
+        manifest,
+        catalog_log: catalog_log.take(),
+        old_logs: old_logs.take(),
+        late_ddl: if id == 0 { recovered.catalog.records.clone() } else { Vec::new() },
+        tablets: Default::default(),
+    };
+    let mut images: Vec<CoreImage> = recovered.manifests.into_iter().enumerate().map(image).collect();
+    for (id, tablet) in recovered.tablets {
+        images[usize::from(tablet.owner.0)].tablets.insert(id, tablet);
+    }
+    images
+}
+
+/// The hidden tables (R9), where they are not there yet.
+async fn bootstrap(core: &Rc<Core>) -> Result<()> {
+    let database = CatalogOp::CreateDatabase { name: HIDDEN_DATABASE.to_string(), if_not_exists: true };
+    core.ddl(database).await?;
+    let table = CatalogOp::CreateTable { db: HIDDEN_DATABASE.to_string(), table: labels::table(), if_not_exists: true };
+    core.ddl(table).await?;
+    Ok(())
 }

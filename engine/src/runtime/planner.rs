@@ -2,6 +2,7 @@
 //! the answer comes back through a reply slot. Jobs go in by `try_send` and a doorbell (unpark) after it has returned, so that the
 //! reactor never waits behind a thread that gets no CPU.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,11 +28,11 @@ pub struct Planner {
     permits: Rc<Permits>,
     busy: Rc<Busy>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Cell<Option<JoinHandle<()>>>,
 }
 
 impl Planner {
-    pub(super) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<Planner> {
+    pub(crate) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<Planner> {
         let (jobs, inbox) = flume::bounded::<Job>(PLANNER_JOBS_MAX);
         let (stop, running) = (Arc::new(AtomicBool::new(false)), busy.flag());
         let seen = stop.clone();
@@ -45,7 +46,7 @@ impl Planner {
             .map_err(|e| EngineError::environment(format!("no thread for the planner of core {core}: {e}")))?;
         let doorbell = thread.thread().clone();
         let permits = Permits::new(PLANNER_JOBS_MAX);
-        Ok(Planner { jobs, doorbell, permits, busy: busy.clone(), stop, thread: Some(thread) })
+        Ok(Planner { jobs, doorbell, permits, busy: busy.clone(), stop, thread: Cell::new(Some(thread)) })
     }
 
     /// Runs `work` on the planner thread. A panic in it is an error of this call and of nothing else.
@@ -67,8 +68,9 @@ impl Planner {
     }
 }
 
-impl Drop for Planner {
-    fn drop(&mut self) {
+impl Planner {
+    /// Ends the thread after the job it is at; jobs that wait are dropped.
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.doorbell.unpark();
         if let Some(thread) = self.thread.take() {

@@ -1,7 +1,7 @@
 //! The slow lane of a core: a sibling thread, pinned to the same CPU at nice 19, that drives a tokio current-thread runtime. DataFusion's
 //! own operators run there; they hold a thread for 0.1 to 0.6 s at a time, which a reactor must not (design 2).
 
-use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub struct SlowLane {
     shared: Arc<Shared>,
     permits: Rc<Permits>,
     busy: Rc<Busy>,
-    thread: Option<JoinHandle<()>>,
+    thread: Cell<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl<T> Drop for SlowTask<T> {
 }
 
 impl SlowLane {
-    pub(super) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<SlowLane> {
+    pub(crate) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<SlowLane> {
         let (work, inbox) = flume::bounded(SLOW_LANE_TASKS_MAX);
         let shared = Arc::new(Shared::default());
         let (lane, running) = (shared.clone(), busy.flag());
@@ -88,7 +88,7 @@ impl SlowLane {
             shared,
             permits: Permits::new(SLOW_LANE_TASKS_MAX),
             busy: busy.clone(),
-            thread: Some(thread),
+            thread: Cell::new(Some(thread)),
         })
     }
 
@@ -120,13 +120,13 @@ impl SlowLane {
     }
 }
 
-impl Drop for SlowLane {
-    fn drop(&mut self) {
+impl SlowLane {
+    /// Ends the thread at the next await of what it is at; futures that are left are dropped.
+    pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.doorbell.wake();
         if let Some(thread) = self.thread.take() {
-            let result: Result<(), Box<dyn Any + Send>> = thread.join();
-            drop(result);
+            drop(thread.join());
         }
     }
 }

@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use super::classes::{Class, Classes};
 use super::fatal::fatal;
 use super::thread::cpu_time;
-use crate::limits::STALL;
+use crate::limits::{STALL, TIME_SLICE};
 
 /// One poll in this many is measured on the thread's CPU clock (a system call); all are on the cheap wall clock.
 const SAMPLE_EVERY: u64 = 16;
@@ -146,6 +146,25 @@ pub async fn within<T>(limit: std::time::Duration, future: impl Future<Output = 
     match futures::future::select(future, timer).await {
         futures::future::Either::Left((value, _)) => Some(value),
         futures::future::Either::Right(_) => None,
+    }
+}
+
+/// A stretch of computation that gives the core to others when its time slice is used up.
+pub struct Slice {
+    start: Instant,
+}
+
+impl Slice {
+    pub fn start() -> Slice {
+        Slice { start: Instant::now() }
+    }
+
+    /// Yields the task queue (foreign wakes are seen then) once the slice is used up.
+    pub async fn yield_if_over(&mut self) {
+        if self.start.elapsed() >= TIME_SLICE {
+            glommio::executor().yield_task_queue_now().await;
+            self.start = Instant::now();
+        }
     }
 }
 

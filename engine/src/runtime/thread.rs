@@ -46,3 +46,11 @@ pub(super) fn parks() -> i64 {
         usage.ru_nvcsw
     }
 }
+
+/// 64 random bits.
+pub(super) fn random_u64() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer has the length that is passed; requests of up to 256 bytes are never cut short or interrupted.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    u64::from_ne_bytes(bytes)
+}

@@ -1,0 +1,194 @@
+//! How a core starts and stops: opens its log, manifest and tablets from what recovery found, replays, starts its tasks; and in reverse.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use starling_storage::StorageError;
+use starling_storage::cache::PageCache;
+use starling_storage::disk::DiskRef;
+use starling_storage::ids::{CoreId, Seq, TabletId};
+use starling_storage::log::{Log, LogOptions};
+use starling_storage::manifest::{CatalogLog, Manifest, ManifestImage};
+use starling_storage::recovery::{OldLogs, TabletImage};
+use starling_storage::tablet::{Tablet, TabletEnv, TabletLimits};
+
+use super::core::{Boot, Core, Parts};
+use super::{background, handle_publish, pump};
+use crate::catalog::Catalog;
+use crate::error::{EngineError, Result};
+use crate::limits::{COMMITS_IN_FLIGHT_MAX, STOP_WAIT};
+use crate::runtime::classes::Classes;
+use crate::runtime::event::Event;
+use crate::runtime::fatal::fatal;
+use crate::runtime::mailbox::Inbox;
+use crate::runtime::pause::Busy;
+use crate::runtime::task::{Polls, Spawner, within};
+use crate::runtime::{Class, Planner, SlowLane};
+
+/// What recovery found for one core. `Send`: core 0 recovers, the owners open and replay.
+pub(crate) struct CoreImage {
+    pub boot: Boot,
+    pub catalog: Arc<Catalog>,
+    pub manifest: ManifestImage,
+    /// Core 0 only.
+    pub catalog_log: Option<ManifestImage>,
+    /// Core 0 only.
+    pub old_logs: Option<OldLogs>,
+    /// Core 0 only: changes of the catalog that are in commit logs and not yet in the catalog log.
+    pub late_ddl: Vec<(Seq, Bytes)>,
+    pub tablets: BTreeMap<TabletId, TabletImage>,
+}
+
+/// Opens everything, replays, and starts the tasks of the core. It serves when this returns.
+pub(crate) async fn open(image: CoreImage, disk: DiskRef, cpu: usize, inbox: Inbox) -> Result<Rc<Core>> {
+    let CoreImage { boot, catalog, manifest, catalog_log, old_logs, late_ddl, tablets } = image;
+    let cache = PageCache::new(boot.budgets.cache);
+    let manifest = Manifest::open(disk.clone(), manifest).await?;
+    let catalog_log = match catalog_log {
+        Some(image) => Some(CatalogLog::open(disk.clone(), image).await?),
+        None => None,
+    };
+    if let Some(log) = &catalog_log {
+        for (seq, edit) in late_ddl {
+            log.append(seq, edit).await?;
+        }
+    }
+    let env = TabletEnv { disk: disk.clone(), cache: cache.clone(), limits: limits(&boot) };
+    let tablets = open_tablets(&catalog, tablets, &env).await?;
+    let watermark = boot.watermark.clone();
+    let log =
+        Log::create(disk.clone(), boot.epoch, boot.id, LogOptions::default(), Rc::new(move || watermark.get())).await?;
+    let (busy, polls) = (Busy::new(), Rc::new(Polls::default()));
+    let planner = Planner::start(boot.id, cpu, &busy)?;
+    let slow_lane = SlowLane::start(boot.id, cpu, &busy)?;
+    let spawner = Spawner::new(Classes::create(), polls.clone());
+    let core = Core::new(Parts {
+        boot,
+        catalog,
+        disk,
+        cache,
+        log,
+        manifest,
+        catalog_log,
+        old_logs,
+        tablets,
+        spawner,
+        polls,
+        planner,
+        slow_lane,
+        busy,
+    });
+    start_tasks(&core, inbox);
+    Ok(core)
+}
+
+fn limits(boot: &Boot) -> TabletLimits {
+    let defaults = TabletLimits::default();
+    // Small machines: a memtable is a small part of what writes may use.
+    TabletLimits { memtable_bytes: defaults.memtable_bytes.min((boot.budgets.write / 4).max(1 << 20)), ..defaults }
+}
+
+/// R16: files at F, then exactly the records above it. A damaged tablet holds back its table only.
+async fn open_tablets(
+    catalog: &Catalog,
+    images: BTreeMap<TabletId, TabletImage>,
+    env: &TabletEnv,
+) -> Result<BTreeMap<TabletId, Rc<Tablet>>> {
+    let mut tablets = BTreeMap::new();
+    for (id, image) in images {
+        let Some((table, _)) = catalog.tablet(id) else { continue };
+        let tablet = Tablet::open(id, table.schema.clone(), image.state, env.clone()).await?;
+        for (seq, part) in &image.records {
+            tablet.replay(*seq, part).await?;
+        }
+        tablets.insert(id, tablet);
+    }
+    Ok(tablets)
+}
+
+fn start_tasks(core: &Rc<Core>, inbox: Inbox) {
+    let (flusher, id) = (core.log().clone(), core.id());
+    let log_ended = core.log_ended.clone();
+    core.spawn_vital(Class::Publish, "log", async move {
+        if let Err(error) = flusher.run().await {
+            fatal(format!("the log of core {id} failed: {error}"));
+        }
+        log_ended.set();
+    });
+    core.spawn_vital(Class::Publish, "applier", handle_publish::run(core.clone()));
+    core.spawn_vital(Class::Control, "pause", core.busy.clone().keep());
+    core.spawn_vital(Class::Background, "background", background::run(core.clone()));
+    pump::start(core, inbox);
+}
+
+/// Stops in order: nothing new, commits in flight end, background work ends, the log is closed. Gives what went wrong.
+pub(crate) async fn close(core: &Rc<Core>) -> Vec<String> {
+    let mut errors = Vec::new();
+    core.begin_stop();
+    if within(STOP_WAIT, core.commits().drained(COMMITS_IN_FLIGHT_MAX)).await.is_none() {
+        errors.push(format!("core {}: commits in flight did not end within {} s", core.id(), STOP_WAIT.as_secs()));
+    }
+    if within(STOP_WAIT, core.background.drained()).await.is_none() {
+        errors.push(format!("core {}: rewrites did not end within {} s", core.id(), STOP_WAIT.as_secs()));
+    }
+    core.log().close();
+    if within(STOP_WAIT, core.log_ended.wait()).await.is_none() {
+        errors.push(format!("core {}: the log did not end within {} s", core.id(), STOP_WAIT.as_secs()));
+    }
+    errors
+}
+
+/// Something that happens once.
+#[derive(Default)]
+pub(super) struct Once {
+    done: std::cell::Cell<bool>,
+    event: Event,
+}
+
+impl Once {
+    pub fn set(&self) {
+        self.done.set(true);
+        self.event.notify();
+    }
+
+    pub async fn wait(&self) {
+        self.event.until(|| self.done.get().then_some(())).await;
+    }
+}
+
+impl Core {
+    /// What the tablets of this core work with.
+    pub(super) fn tablet_env(&self) -> TabletEnv {
+        TabletEnv { disk: self.disk.clone(), cache: self.cache.clone(), limits: limits(&self.boot) }
+    }
+
+    /// Commits between asking for a number and being visible.
+    pub(super) fn commits_in_flight(&self) -> usize {
+        COMMITS_IN_FLIGHT_MAX - self.commits().free()
+    }
+}
+
+/// The catalog at the cut: the checkpoint, the edits since it, the records above it (R10).
+pub(crate) fn catalog_of(image: &starling_storage::manifest::CatalogImage) -> Result<Catalog> {
+    let mut catalog = match image.checkpoint.is_empty() {
+        true => Catalog::empty(),
+        false => Catalog::from_bytes(&image.checkpoint)?,
+    };
+    for (seq, bytes) in image.edits.iter().chain(&image.records) {
+        catalog = catalog.apply(*seq, &crate::catalog::CatalogEdit::from_bytes(bytes)?);
+    }
+    Ok(catalog)
+}
+
+/// Which core owns which tablet (R17).
+pub(crate) fn placement(catalog: &Catalog, cores: u16) -> Result<std::collections::HashMap<TabletId, CoreId>> {
+    let owner = |id| catalog.owner(id, cores).map(|core| (id, core));
+    catalog.tablet_ids().map(|id| owner(id).ok_or_else(|| EngineError::internal("a tablet without a table"))).collect()
+}
+
+/// For recovery, which knows no catalog: a catalog that cannot be read is damage.
+pub(crate) fn as_storage_error(error: EngineError) -> StorageError {
+    StorageError::corrupt("catalog log", 0, "a readable catalog", error)
+}

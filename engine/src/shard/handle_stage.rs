@@ -1,0 +1,239 @@
+//! Stage: rows of a transaction arrive at the owner of their tablets, before the number (R6). Small amounts are gathered; each tablet's
+//! rows are sorted, probed and, when big, written and synced by `Tablet::stage`. What can fail, fails here (R2).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use arrow::array::BooleanBufferBuilder;
+use arrow::compute::concat_batches;
+use starling_storage::StorageError;
+use starling_storage::ids::{TabletId, TxnId};
+use starling_storage::log::TabletPart;
+use starling_storage::rows::{Rows, relaxed};
+use starling_storage::schema::TabletSchema;
+use starling_storage::tablet::{Staged, Tablet};
+
+use super::Core;
+use super::message::{StageReply, StageRequest};
+use crate::error::{EngineError, Result};
+use crate::limits::{STAGE_BYTES, WRITE_MEMORY_WAIT};
+use crate::runtime::Class;
+use crate::runtime::task::within;
+use crate::txn::TurnGuard;
+
+/// What this core has staged, by transaction.
+#[derive(Default)]
+pub(super) struct StageTable {
+    by_txn: RefCell<HashMap<TxnId, Rc<StagedTxn>>>,
+    bytes: Rc<Cell<usize>>,
+}
+
+/// A transaction's rows at one owner. Its messages come one at a time.
+pub(super) struct StagedTxn {
+    gathered: RefCell<BTreeMap<TabletId, Gathered>>,
+    parts: RefCell<Vec<StagedPart>>,
+    shares: RefCell<Vec<TurnGuard>>,
+    bytes: Cell<usize>,
+    all: Rc<Cell<usize>>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    rows: Vec<Rows>,
+    bytes: usize,
+}
+
+/// A part of the record, and the work done for it beforehand.
+pub(super) struct StagedPart {
+    pub part: TabletPart,
+    pub staged: Option<Staged>,
+}
+
+impl Drop for StagedTxn {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.bytes.get());
+    }
+}
+
+impl StagedTxn {
+    fn charge(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.all.set(self.all.get() + bytes);
+    }
+
+    pub fn take_parts(&self) -> Vec<StagedPart> {
+        self.parts.take()
+    }
+
+    pub fn hold(&self, shares: Vec<TurnGuard>) {
+        self.shares.borrow_mut().extend(shares);
+    }
+}
+
+impl StageTable {
+    fn enter(&self, txn: TxnId) -> Rc<StagedTxn> {
+        let new = || {
+            Rc::new(StagedTxn {
+                gathered: RefCell::default(),
+                parts: RefCell::default(),
+                shares: RefCell::default(),
+                bytes: Cell::new(0),
+                all: self.bytes.clone(),
+            })
+        };
+        self.by_txn.borrow_mut().entry(txn).or_insert_with(new).clone()
+    }
+
+    pub fn get(&self, txn: TxnId) -> Option<Rc<StagedTxn>> {
+        self.by_txn.borrow().get(&txn).cloned()
+    }
+
+    /// For publish: it is this core's no longer once applied. Dropping it gives its shares back.
+    pub fn take(&self, txn: TxnId) -> Option<Rc<StagedTxn>> {
+        self.by_txn.borrow_mut().remove(&txn)
+    }
+
+    pub fn release_shares(&self, txn: TxnId) {
+        if let Some(staged) = self.get(txn) {
+            drop(staged.shares.take());
+        }
+    }
+
+    /// Bytes staged or gathered.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_txn.borrow().len()
+    }
+}
+
+/// The load went away: its shares go at once, its files in the background. A stage that runs meanwhile finishes into nothing.
+pub(super) fn abort(core: &Rc<Core>, txn: TxnId) {
+    let Some(staged) = core.staged.take(txn) else { return };
+    drop(staged.shares.take());
+    let parts = staged.take_parts();
+    if parts.is_empty() {
+        return;
+    }
+    let own = core.clone();
+    core.spawn(Class::Background, "discard", async move {
+        for StagedPart { part, staged } in parts {
+            let (Some(tablet), Some(staged)) = (own.tablet(part.tablet), staged) else { continue };
+            if let Err(error) = tablet.discard(staged).await {
+                tracing::warn!(core = own.id().0, tablet = part.tablet.0, %error, "staged files are left for the next start");
+            }
+        }
+    });
+}
+
+pub(super) async fn handle(core: &Rc<Core>, mut request: StageRequest) {
+    // The load is gone; its Abort, on a faster lane, may have been here already.
+    if request.reply.is_abandoned() {
+        return;
+    }
+    let staged = core.staged.enter(request.txn);
+    let result = stage(core, &staged, &mut request).await;
+    request.reply.send(result);
+}
+
+async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> Result<StageReply> {
+    wait_for_memory(core).await?;
+    for (tablet, rows) in std::mem::take(&mut request.rows) {
+        let bytes = rows.iter().map(Rows::memory_bytes).sum();
+        txn.charge(bytes);
+        let mut gathered = txn.gathered.borrow_mut();
+        let of_tablet = gathered.entry(tablet).or_default();
+        of_tablet.rows.extend(rows);
+        of_tablet.bytes += bytes;
+    }
+    let due = |g: &Gathered| request.finish || g.bytes >= STAGE_BYTES;
+    let due: Vec<TabletId> = txn.gathered.borrow().iter().filter(|(_, g)| due(g)).map(|(id, _)| *id).collect();
+    for id in due {
+        let Some(gathered) = txn.gathered.borrow_mut().remove(&id) else { continue };
+        let part = stage_tablet(core, id, gathered.rows).await?;
+        txn.parts.borrow_mut().push(part);
+    }
+    if !request.finish {
+        return Ok(StageReply::default());
+    }
+    for (id, predicates) in std::mem::take(&mut request.delete_where) {
+        let tablet = live(core, id)?;
+        let staged = tablet.stage_delete(predicates)?;
+        txn.parts.borrow_mut().push(StagedPart { part: tablet.part(&staged), staged: Some(staged) });
+    }
+    let parts: Vec<TabletPart> = txn.parts.borrow().iter().map(|staged| staged.part.clone()).collect();
+    let shared = request.share && share_all(core, txn, &parts);
+    Ok(StageReply { parts, shared })
+}
+
+async fn stage_tablet(core: &Core, id: TabletId, rows: Vec<Rows>) -> Result<StagedPart> {
+    let tablet = live(core, id)?;
+    let staged = tablet.stage(concat(&tablet.schema().clone(), rows)?).await?;
+    Ok(StagedPart { part: tablet.part(&staged), staged: Some(staged) })
+}
+
+fn live(core: &Core, id: TabletId) -> Result<Rc<Tablet>> {
+    core.tablets.live(id).ok_or_else(|| EngineError::table_gone(format!("of tablet {id}")))
+}
+
+/// The shares of all tablets if all are free, else none.
+fn share_all(core: &Core, txn: &StagedTxn, parts: &[TabletPart]) -> bool {
+    let mut tablets: Vec<TabletId> = parts.iter().map(|part| part.tablet).collect();
+    tablets.sort_unstable();
+    tablets.dedup();
+    // A tablet that was dropped meanwhile is found out in the queue, with an error.
+    let share = |id| core.tablets.live(id).and_then(|_| core.turns.try_share(id));
+    let shares: Option<Vec<TurnGuard>> = tablets.into_iter().map(share).collect();
+    let granted = shares.is_some();
+    txn.hold(shares.unwrap_or_default());
+    granted
+}
+
+fn concat(schema: &TabletSchema, mut rows: Vec<Rows>) -> Result<Rows> {
+    if rows.len() == 1 {
+        return Ok(rows.remove(0));
+    }
+    let deletes = rows.iter().any(|r| r.deletes.is_some()).then(|| {
+        let mut bits = BooleanBufferBuilder::new(rows.iter().map(Rows::len).sum());
+        for r in &rows {
+            match &r.deletes {
+                Some(deletes) => bits.append_buffer(deletes),
+                None => bits.append_n(r.len(), false),
+            }
+        }
+        bits.finish()
+    });
+    let arrow = if deletes.is_some() { relaxed(schema) } else { schema.arrow() };
+    let batch = concat_batches(&arrow, rows.iter().map(|r| &r.batch)).map_err(StorageError::from)?;
+    Ok(Rows { batch, deletes })
+}
+
+/// Waits while memtables and staged rows are over their budget; flushes are asked for meanwhile. Error: they stay over it.
+async fn wait_for_memory(core: &Rc<Core>) -> Result<()> {
+    let over = || core.write_memory() > core.budgets().write;
+    if !over() {
+        return Ok(());
+    }
+    let wait = async {
+        while over() {
+            core.kick.notify();
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if within(WRITE_MEMORY_WAIT, wait).await.is_some() {
+        return Ok(());
+    }
+    core.metrics().load_refused_for_memory();
+    Err(EngineError::memory_limit(format!("loads on core {}", core.id()), core.write_memory(), core.budgets().write))
+}
+
+impl Core {
+    /// Bytes of memtables and of staged rows.
+    pub fn write_memory(&self) -> usize {
+        self.tablets.write_memory() + self.staged.bytes()
+    }
+}

@@ -1,0 +1,65 @@
+//! The tablets a core owns, dropped ones included until no snapshot needs them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use starling_storage::ids::{Seq, TabletId};
+use starling_storage::tablet::Tablet;
+
+/// See the head of the file.
+pub(super) struct Tablets {
+    owned: RefCell<BTreeMap<TabletId, Rc<Tablet>>>,
+    /// Dropped by this number: readers older than it still find them.
+    dropped: RefCell<BTreeMap<TabletId, Seq>>,
+}
+
+impl Tablets {
+    pub fn new(owned: BTreeMap<TabletId, Rc<Tablet>>) -> Tablets {
+        Tablets { owned: RefCell::new(owned), dropped: RefCell::default() }
+    }
+
+    pub fn get(&self, id: TabletId) -> Option<Rc<Tablet>> {
+        self.owned.borrow().get(&id).cloned()
+    }
+
+    /// For writes: a dropped tablet is not there any more.
+    pub fn live(&self, id: TabletId) -> Option<Rc<Tablet>> {
+        if self.dropped.borrow().contains_key(&id) { None } else { self.get(id) }
+    }
+
+    pub fn insert(&self, id: TabletId, tablet: Rc<Tablet>) {
+        self.owned.borrow_mut().insert(id, tablet);
+    }
+
+    /// All that are not dropped.
+    pub fn all(&self) -> Vec<(TabletId, Rc<Tablet>)> {
+        let dropped = self.dropped.borrow();
+        let owned = self.owned.borrow();
+        owned.iter().filter(|(id, _)| !dropped.contains_key(id)).map(|(id, t)| (*id, t.clone())).collect()
+    }
+
+    pub fn mark_dropped(&self, id: TabletId, seq: Seq) {
+        if self.owned.borrow().contains_key(&id) {
+            self.dropped.borrow_mut().insert(id, seq);
+        }
+    }
+
+    /// Takes out the tablets that no snapshot from `horizon` on needs.
+    pub fn take_unneeded(&self, horizon: Seq) -> Vec<(TabletId, Rc<Tablet>)> {
+        let mut dropped = self.dropped.borrow_mut();
+        let gone: Vec<TabletId> = dropped.iter().filter(|(_, seq)| **seq <= horizon).map(|(id, _)| *id).collect();
+        dropped.retain(|_, seq| *seq > horizon);
+        let mut owned = self.owned.borrow_mut();
+        gone.into_iter().filter_map(|id| Some((id, owned.remove(&id)?))).collect()
+    }
+
+    /// Bytes of rows in memory and of what belongs to them; the primary indexes are not counted.
+    pub fn write_memory(&self) -> usize {
+        let stats = |tablet: &Rc<Tablet>| {
+            let stats = tablet.stats();
+            stats.memory_bytes.saturating_sub(stats.index_bytes)
+        };
+        self.owned.borrow().values().map(stats).sum()
+    }
+}
