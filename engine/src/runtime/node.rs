@@ -38,6 +38,8 @@ pub struct NodeOptions {
 /// How the stop went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StopReport {
+    /// Commits that were in flight when the stop began; all of them ended, unless `errors` says otherwise.
+    pub commits_drained: u64,
     /// What went wrong, by core; empty after a clean stop.
     pub errors: Vec<String>,
 }
@@ -52,7 +54,7 @@ pub struct Node {
 /// One executor, as its starter sees it.
 struct Running {
     end: Option<oneshot::Sender<End>>,
-    thread: ExecutorJoinHandle<Vec<String>>,
+    thread: ExecutorJoinHandle<StopReport>,
 }
 
 /// How an executor ends.
@@ -143,7 +145,10 @@ impl Node {
         ends.into_iter().flatten().for_each(|end| drop(end.send(how())));
         for (core, thread) in threads.into_iter().enumerate() {
             match thread.join() {
-                Ok(errors) => report.errors.extend(errors),
+                Ok(ended) => {
+                    report.commits_drained += ended.commits_drained;
+                    report.errors.extend(ended.errors);
+                }
                 Err(error) => report.errors.push(format!("core {core}: {error}")),
             }
         }
@@ -183,7 +188,7 @@ fn spawn_all(
     Ok(running)
 }
 
-fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<Vec<String>>> {
+fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<StopReport>> {
     // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
     LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
         .name(&format!("core-{}", start.id))
@@ -194,25 +199,25 @@ fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<Vec<String>>> {
         })
 }
 
-/// The main future of an executor. Gives what went wrong at its end.
-async fn run_core(start: CoreStart) -> Vec<String> {
+/// The main future of an executor. Gives how it ended.
+async fn run_core(start: CoreStart) -> StopReport {
     let CoreStart { id, cpu, options, inbox, image, ready, end, leader } = start;
     let opened = open_core(&options, cpu, inbox, image, leader).await;
     let core = match opened {
         Ok(core) => core,
         Err(error) => {
             drop(ready.send(Err(error)));
-            return Vec::new();
+            return StopReport::default();
         }
     };
     drop(ready.send(Ok(id)));
     drop(ready);
-    let errors = match end.await {
+    let report = match end.await {
         Ok(End::Stop) => boot::close(&core).await,
-        Ok(End::Abandon) | Err(_) => Vec::new(),
+        Ok(End::Abandon) | Err(_) => StopReport::default(),
     };
     core.leave();
-    errors
+    report
 }
 
 async fn open_core(

@@ -25,7 +25,7 @@ use crate::runtime::fatal::fatal;
 use crate::runtime::mailbox::Inbox;
 use crate::runtime::pause::Busy;
 use crate::runtime::task::{Polls, Spawner, within};
-use crate::runtime::{Class, Planner, SlowLane};
+use crate::runtime::{Class, Planner, SlowLane, StopReport};
 
 /// What recovery found for one core. `Send`: core 0 recovers, the owners open and replay.
 pub(crate) struct CoreImage {
@@ -123,10 +123,11 @@ fn start_tasks(core: &Rc<Core>, inbox: Inbox) {
     pump::start(core, inbox);
 }
 
-/// Stops in order: nothing new, commits in flight end, background work ends, the log is closed. Gives what went wrong.
-pub(crate) async fn close(core: &Rc<Core>) -> Vec<String> {
+/// Stops in order: nothing new, commits in flight end, background work ends, the log is closed.
+pub(crate) async fn close(core: &Rc<Core>) -> StopReport {
     let mut errors = Vec::new();
     core.begin_stop();
+    let commits_drained = core.commits_in_flight() as u64;
     if within(STOP_WAIT, core.commits().drained(COMMITS_IN_FLIGHT_MAX)).await.is_none() {
         errors.push(format!("core {}: commits in flight did not end within {} s", core.id(), STOP_WAIT.as_secs()));
     }
@@ -137,7 +138,7 @@ pub(crate) async fn close(core: &Rc<Core>) -> Vec<String> {
     if within(STOP_WAIT, core.log_ended.wait()).await.is_none() {
         errors.push(format!("core {}: the log did not end within {} s", core.id(), STOP_WAIT.as_secs()));
     }
-    errors
+    StopReport { commits_drained, errors }
 }
 
 /// Something that happens once.
