@@ -8,6 +8,7 @@
 //! | `mysql` | MySQL protocol: handshake, commands, results |
 //! | `http` | HTTP/1.1: Stream Load, health, metrics |
 //! | `stats` | what the edges count |
+//! | `demo` | a table that is updated while dashboards read it, over the sockets |
 //! | `doctor` | whether this machine can run Starling, and how to mend it |
 //! | `machine` | CPUs, memory and file descriptors of this machine or container |
 //! | `signals` | waiting for SIGTERM and SIGINT |
@@ -15,6 +16,7 @@
 //! glommio appears in `listen`, `socket` and `mysql::commands` (yielding) only. Nothing here owns data: a connection lives on one core
 //! and calls the engine there.
 
+pub mod demo;
 pub mod doctor;
 mod http;
 mod listen;

@@ -6,8 +6,11 @@ use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
+use starling_net::demo::{self, DemoOptions};
 use starling_net::serve::{ServeOptions, Server};
 use starling_net::{doctor, machine, signals};
 
@@ -29,7 +32,19 @@ enum Command {
     /// Says whether this machine can run Starling, and how to mend it.
     Doctor(Doctor),
     /// Starts a server and shows a table being updated while dashboards run.
-    Demo,
+    Demo(Demo),
+}
+
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    serve: Serve,
+    /// Order events a second.
+    #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Ends after this long with a summary; without it the demo runs until Ctrl-C.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
 }
 
 #[derive(Args)]
@@ -51,6 +66,12 @@ struct Serve {
     memory: Option<u64>,
 }
 
+impl Serve {
+    fn cores(&self) -> u16 {
+        self.cores.unwrap_or_else(machine::cpus)
+    }
+}
+
 #[derive(Args)]
 struct Doctor {
     /// The data directory to try direct I/O in.
@@ -67,7 +88,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => run_server(serve),
         Command::Doctor(doctor) => examine(&doctor),
-        Command::Demo => Err("the demo is not part of this build yet; run `starling serve`".into()),
+        Command::Demo(demo) => run_demo(demo),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,29 +100,60 @@ fn main() -> ExitCode {
 }
 
 fn run_server(serve: Serve) -> Result<(), String> {
+    let stop = prepare(&serve)?;
+    let server = start(serve)?;
+    say(&format!("ready: mysql {} http {}", server.mysql_address(), server.http_address()));
+    let signal = stop.wait();
+    tracing::info!(signal, "stops");
+    stop.insist();
+    end(server)
+}
+
+/// The server and its demo in one process; they talk over the sockets.
+fn run_demo(demo: Demo) -> Result<(), String> {
+    let stop = prepare(&demo.serve)?;
+    let server = start(demo.serve)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let (mysql, http) = (server.mysql_address(), server.http_address());
+    let options = DemoOptions { mysql, http, rate: demo.rate, seconds: demo.seconds };
+    let signalled = ended.clone();
+    let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        stop.wait();
+        signalled.store(true, Ordering::Release);
+        stop.insist();
+    });
+    waiting.map_err(|error| format!("no thread for signals: {error}"))?;
+    let shown = demo::run(options, &ended).map_err(|error| error.to_string());
+    shown.and(end(server))
+}
+
+/// What comes before any thread: signals, limits, and whether this machine can do it.
+fn prepare(serve: &Serve) -> Result<signals::StopSignals, String> {
     // Before any other thread exists: threads inherit what is blocked.
     let stop = signals::block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
     machine::raise_limits();
-    let cores = serve.cores.unwrap_or_else(machine::cpus);
-    let (report, can_start) = doctor::report(&doctor::examine(&serve.data, cores));
+    let (report, can_start) = doctor::report(&doctor::examine(&serve.data, serve.cores()));
     if !can_start {
         return Err(format!("this machine cannot run the server:\n{report}"));
     }
     for address in [serve.mysql, serve.http].iter().filter(|address| !address.ip().is_loopback()) {
         tracing::warn!(%address, "listening beyond this machine while root has no password");
     }
+    Ok(stop)
+}
+
+fn start(serve: Serve) -> Result<Server, String> {
     let options = ServeOptions {
+        cores: serve.cores(),
         data: serve.data,
-        cores,
         mysql: serve.mysql,
         http: serve.http,
         memory: serve.memory.unwrap_or_else(machine::memory_default),
     };
-    let server = Server::start(options).map_err(|error| error.to_string())?;
-    say(&format!("ready: mysql {} http {}", server.mysql_address(), server.http_address()));
-    let signal = stop.wait();
-    tracing::info!(signal, "stops");
-    stop.insist();
+    Server::start(options).map_err(|error| error.to_string())
+}
+
+fn end(server: Server) -> Result<(), String> {
     let report = server.stop();
     if let Some(error) = report.errors.first() {
         return Err(format!("stopped, but not cleanly: {error}"));

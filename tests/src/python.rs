@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::server::target_dir;
 
 /// What the tests import, pinned.
-const PACKAGES: [&str; 3] = ["PyMySQL==1.1.1", "mysql-connector-python==9.1.0", "duckdb==1.4.1"];
+const PACKAGES: [&str; 3] = ["PyMySQL==1.2.4", "mysql-connector-python==26.10.0", "duckdb==2.0.0"];
 
 /// The interpreter of the environment; made on first use. A panic says what is missing on this machine.
 pub fn interpreter() -> &'static PathBuf {
@@ -21,7 +21,9 @@ pub fn interpreter() -> &'static PathBuf {
             return python;
         }
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES));
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(PACKAGES));
         std::fs::write(&stamp, wanted).unwrap_or_else(|error| panic!("{}: {error}", stamp.display()));
         python
     })

@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
 //! Both readers: the same rows whatever the cuts between chunks, every rejection with its reason, no panic on any bytes.
 
 use std::sync::Arc;

@@ -32,7 +32,12 @@ impl Feed {
     }
 
     /// Loads what there is before the updates begin.
-    pub(super) fn history(&mut self, orders: &mut Orders, figures: &Figures, stop: &AtomicBool) -> Result<(), DemoError> {
+    pub(super) fn history(
+        &mut self,
+        orders: &mut Orders,
+        figures: &Figures,
+        stop: &AtomicBool,
+    ) -> Result<(), DemoError> {
         while orders.history_left() > 0 && !stop.load(Ordering::Acquire) {
             self.csv.clear();
             let rows = orders.history(HISTORY_BATCH, &mut self.csv);
@@ -43,7 +48,13 @@ impl Feed {
     }
 
     /// Loads events at `rate` a second until the end. A server that cannot keep up is sent fewer; the figures show it.
-    pub(super) fn run(mut self, mut orders: Orders, rate: u32, figures: &Figures, end: &AtomicBool) -> Result<(), DemoError> {
+    pub(super) fn run(
+        mut self,
+        mut orders: Orders,
+        rate: u32,
+        figures: &Figures,
+        end: &AtomicBool,
+    ) -> Result<(), DemoError> {
         let every = Duration::from_secs(1) / BATCHES_A_SECOND;
         let rows = u64::from((rate / BATCHES_A_SECOND).max(1));
         let mut due = Instant::now();

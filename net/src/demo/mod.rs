@@ -97,12 +97,7 @@ fn thread(
 }
 
 /// One picture a second, until the end.
-fn show(
-    options: DemoOptions,
-    figures: &Figures,
-    stop: &AtomicBool,
-    threads: &[JoinHandle<Result<(), DemoError>>],
-) {
+fn show(options: DemoOptions, figures: &Figures, stop: &AtomicBool, threads: &[JoinHandle<Result<(), DemoError>>]) {
     let started = Instant::now();
     let mut view = view::View::new(options.mysql, options.rate);
     for second in 1.. {

@@ -9,7 +9,8 @@ use super::figures::{Figures, Latencies, Slice};
 /// Seconds the curves go back.
 const CURVE_SECONDS: usize = 60;
 /// Eight heights of a bar.
-const BARS: [char; 8] = ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
+const BARS: [char; 8] =
+    ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
 
 /// One line, at once; a closed standard output is no reason to stop.
 pub(super) fn say(line: &str) {
@@ -70,7 +71,11 @@ impl View {
         text.push('\n');
         for (core, busy) in cores.iter().enumerate() {
             let full = (busy / 100.0 * 40.0).round() as usize;
-            text.push_str(&format!("CPU {core:<3} {busy:>4.0} % |{}{}|\n", "#".repeat(full), " ".repeat(40 - full.min(40))));
+            text.push_str(&format!(
+                "CPU {core:<3} {busy:>4.0} % |{}{}|\n",
+                "#".repeat(full),
+                " ".repeat(40 - full.min(40))
+            ));
         }
         text.push_str(&format!(
             "\nlook yourself: mysql -h {} -P {} -u root demo\nCtrl-C ends.\n",

@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::schema::{Column, ColumnType, TableKind};
 use arrow::array::{Int64Array, TimestampMicrosecondArray};

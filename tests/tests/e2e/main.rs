@@ -1,0 +1,17 @@
+//! End to end: the real server, real clients, real files. One binary, so that everything links once.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `basics` | tables, rows, labels, errors over MySQL and HTTP |
+//! | `updates` | concurrent UPDATEs lose nothing; many small commits stay small |
+//! | `crash` | kill -9 at random moments: nothing acknowledged is lost, doubled or torn |
+//! | `clients` | PyMySQL, mysql-connector-python, the mariadb command line |
+//! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
+//! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
+
+mod basics;
+mod clients;
+mod crash;
+mod tpch;
+mod updates;
+mod workspace;
