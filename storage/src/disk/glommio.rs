@@ -33,6 +33,7 @@ impl GlommioDisk {
         let dir = dir.into();
         let path = dir.clone();
         blocking("mkdir", "", move || std::fs::create_dir_all(&path)).await?;
+        probe_polling(&dir).await?;
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Instant::now();
         Ok(GlommioDisk { dir, started: now, started_micros: since_epoch.as_micros() as u64, slice: Cell::new(now) })
@@ -54,6 +55,18 @@ impl GlommioDisk {
             poison: RefCell::new(None),
         }))
     }
+}
+
+/// Lets glommio find out whether the device can be polled. It asks once per thread, by reading from the first file opened; an empty file
+/// reads as "yes" on any device, and from then on every read fails with "operation not supported". So the first file has a block.
+async fn probe_polling(dir: &Path) -> Result<()> {
+    let name = format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id());
+    let (path, removed) = (dir.join(&name), dir.join(&name));
+    let written = path.clone();
+    blocking("write", &name, move || std::fs::write(written, [1; BLOCK_BYTES])).await?;
+    let file = DmaFile::open(&path).await.map_err(|e| failed("open", &name, e))?;
+    file.close().await.map_err(|e| failed("close", &name, e))?;
+    blocking("unlink", &name, move || std::fs::remove_file(removed)).await
 }
 
 /// Runs a system call on the executor's blocking pool.
@@ -253,5 +266,29 @@ impl DiskFile for GlommioFile {
 
     fn path(&self) -> &str {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_file_of_a_new_directory_can_be_read_back() {
+        let dir = std::env::temp_dir().join(format!("starling-glommio-disk-{}", std::process::id()));
+        let path = dir.clone();
+        let executor = glommio::LocalExecutorBuilder::default().spawn(move || async move {
+            let disk = GlommioDisk::open(path).await.unwrap();
+            let file = disk.create("a").await.unwrap();
+            let data: Vec<u8> = (0..32 * BLOCK_BYTES).map(|i| (i / 7) as u8).collect();
+            file.write_at(0, &data).await.unwrap();
+            file.sync().await.unwrap();
+            file.close().await.unwrap();
+            let file = disk.open("a").await.unwrap();
+            assert_eq!(file.read_at(100, 70_000).await.unwrap(), data[100..70_100]);
+            assert_eq!(disk.list("").await.unwrap().len(), 1, "no probe is left behind");
+        });
+        executor.unwrap().join().unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

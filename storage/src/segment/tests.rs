@@ -17,6 +17,8 @@ use proptest::prelude::*;
 use std::rc::Rc;
 use std::sync::Arc;
 
+mod speed;
+
 const ID: FileId = FileId { tablet: TabletId(9), number: 1 };
 
 fn schema_of(types: &[ColumnType], nullable_from: usize, sort: usize) -> TabletSchema {
