@@ -1,14 +1,14 @@
 //! Result columns as the protocol defines them (StarRocks 12.1; display lengths as drivers expect them).
 
 use starling_engine::session::{ColumnMeta, SqlType};
-use starling_wire::column::ColumnDef;
+use starling_wire::column::ColumnRef;
 use starling_wire::constants::{collation, column_flag, column_type};
 
 /// Bytes of a character at most, by which drivers divide the display length of texts.
 const CHARACTER_BYTES_MAX: u32 = 4;
 
 /// The definition of one column.
-pub fn definition(column: &ColumnMeta) -> ColumnDef {
+pub fn definition(column: &ColumnMeta) -> ColumnRef<'_> {
     let (ty, length, decimals) = shape(column.ty);
     let is_text = is_text(column.ty);
     let mut flags = if column.nullable { 0 } else { column_flag::NOT_NULL };
@@ -18,12 +18,12 @@ pub fn definition(column: &ColumnMeta) -> ColumnDef {
     if is_number(column.ty) {
         flags |= column_flag::NUM;
     }
-    ColumnDef {
-        schema: column.db.clone(),
-        table: column.table.clone(),
-        org_table: column.org_table.clone(),
-        name: column.name.clone(),
-        org_name: column.org_name.clone(),
+    ColumnRef {
+        schema: &column.db,
+        table: &column.table,
+        org_table: &column.org_table,
+        name: &column.name,
+        org_name: &column.org_name,
         collation: u16::from(if is_text { collation::UTF8MB4_GENERAL_CI } else { collation::BINARY }),
         length,
         ty,
@@ -72,8 +72,9 @@ fn is_number(ty: SqlType) -> bool {
 mod tests {
     use super::*;
 
-    fn define(ty: SqlType, nullable: bool) -> ColumnDef {
-        definition(&ColumnMeta::of_expression("c", ty, nullable))
+    fn define(ty: SqlType, nullable: bool) -> ColumnRef<'static> {
+        let column = Box::leak(Box::new(ColumnMeta::of_expression("c", ty, nullable)));
+        definition(column)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use starling_engine::error::EngineError;
 use starling_engine::limits::TIME_SLICE;
 use starling_engine::runtime::task::panic_text;
 use starling_engine::session::{ColumnMeta, Outcome, RowSet, ServerStatus, Session};
-use starling_wire::column::ColumnDef;
+use starling_wire::column::ColumnRef;
 use starling_wire::command::Command;
 use starling_wire::constants::{capability, status};
 use starling_wire::reply::OkPacket;
@@ -229,11 +229,10 @@ impl<'o> Commands<'o> {
 
     /// Streams a result. An error in the middle takes the place of a row, as the protocol wants it.
     async fn rows(&mut self, mut rows: RowSet, protocol: Protocol, more: u16) -> Result<bool, Ended> {
-        let columns: Vec<ColumnDef> = rows.columns.iter().map(definition).collect();
         let status = flags(self.session.status());
-        self.output.packet(|out| put_lenenc_int(out, columns.len() as u64));
-        for column in &columns {
-            self.output.packet(|out| column.encode(out));
+        self.output.packet(|out| put_lenenc_int(out, rows.columns.len() as u64));
+        for column in &rows.columns {
+            self.output.packet(|out| definition(column).encode(out));
         }
         self.output.end_of_columns(status);
         loop {
@@ -318,7 +317,7 @@ impl<'o> Commands<'o> {
             out.extend_from_slice(&parameters.to_le_bytes());
             out.extend_from_slice(&[0, 0, 0]);
         });
-        let parameter = ColumnDef::parameter();
+        let parameter = ColumnRef::parameter();
         for _ in 0..parameters {
             self.output.packet(|out| parameter.encode(out));
         }
@@ -327,8 +326,7 @@ impl<'o> Commands<'o> {
             self.output.end_of_columns(status);
         }
         for column in &prepared.columns {
-            let column = definition(column);
-            self.output.packet(|out| column.encode(out));
+            self.output.packet(|out| definition(column).encode(out));
         }
         if columns > 0 {
             self.output.end_of_columns(status);
@@ -342,8 +340,7 @@ impl<'o> Commands<'o> {
             Ok(prepared) => {
                 self.session.close_prepared(prepared.id);
                 for column in &prepared.columns {
-                    let column = definition(column);
-                    self.output.packet(|out| column.encode_with_default(out));
+                    self.output.packet(|out| definition(column).encode_with_default(out));
                 }
                 let status = flags(self.session.status());
                 self.output.packet(|out| reply::encode_eof(out, status, 0));

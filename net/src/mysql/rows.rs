@@ -234,6 +234,7 @@ mod tests {
 
     use arrow::array::{Date32Array, Decimal128Array, Int32Array, Int64Array, TimestampMicrosecondArray};
     use starling_wire::Value;
+    use starling_wire::column::ColumnDef;
     use starling_wire::row::decode_binary;
 
     use crate::mysql::columns::definition;
@@ -244,7 +245,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter(fields).unwrap();
         let rows = BinaryRows::new(&batch, &metas).unwrap();
         let texts = rows.texts().unwrap();
-        let definitions: Vec<_> = metas.iter().map(definition).collect();
+        let definitions: Vec<_> =
+            metas.iter().map(|meta| ColumnDef { ty: definition(meta).ty, ..ColumnDef::default() }).collect();
         let row = |index| {
             let mut out = Vec::new();
             rows.write(index, &texts, &mut out);

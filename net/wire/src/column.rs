@@ -20,11 +20,26 @@ pub struct ColumnDef {
     pub decimals: u8,
 }
 
-impl ColumnDef {
+/// A definition whose texts belong to somebody else: a server describes columns with every result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ColumnRef<'a> {
+    pub schema: &'a str,
+    pub table: &'a str,
+    pub org_table: &'a str,
+    pub name: &'a str,
+    pub org_name: &'a str,
+    pub collation: u16,
+    pub length: u32,
+    pub ty: u8,
+    pub flags: u16,
+    pub decimals: u8,
+}
+
+impl ColumnRef<'_> {
     /// The generic definition of a statement's parameter.
     pub fn parameter() -> Self {
         Self {
-            name: "?".into(),
+            name: "?",
             collation: u16::from(collation::BINARY),
             ty: column_type::VAR_STRING,
             flags: column_flag::BINARY,
@@ -35,7 +50,7 @@ impl ColumnDef {
     /// Appends the definition as results and prepared statements carry it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_lenenc_bytes(out, b"def");
-        for text in [&self.schema, &self.table, &self.org_table, &self.name, &self.org_name] {
+        for text in [self.schema, self.table, self.org_table, self.name, self.org_name] {
             put_lenenc_bytes(out, text.as_bytes());
         }
         put_lenenc_int(out, 0x0C);
@@ -51,6 +66,15 @@ impl ColumnDef {
     pub fn encode_with_default(&self, out: &mut Vec<u8>) {
         self.encode(out);
         out.push(0xFB);
+    }
+}
+
+impl ColumnDef {
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> ColumnRef<'_> {
+        let Self { schema, table, org_table, name, org_name, collation, length, ty, flags, decimals } = self;
+        let (collation, length, ty, flags, decimals) = (*collation, *length, *ty, *flags, *decimals);
+        ColumnRef { schema, table, org_table, name, org_name, collation, length, ty, flags, decimals }
     }
 
     /// Reads a definition; a default value at its end is ignored.
@@ -98,9 +122,9 @@ mod tests {
         for with_default in [false, true] {
             let mut out = Vec::new();
             if with_default {
-                column.encode_with_default(&mut out)
+                column.as_ref().encode_with_default(&mut out)
             } else {
-                column.encode(&mut out)
+                column.as_ref().encode(&mut out)
             }
             assert_eq!(ColumnDef::decode(&out).unwrap(), column);
         }

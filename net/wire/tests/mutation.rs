@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use starling_wire::column::ColumnDef;
+use starling_wire::column::{ColumnDef, ColumnRef};
 use starling_wire::command::Command;
 use starling_wire::constants::capability;
 use starling_wire::handshake::{ChangeUser, Greeting, HandshakeResponse, decode_auth_switch};
@@ -52,7 +52,7 @@ fn seeds() -> Vec<Vec<u8>> {
     add(&|b| b.extend_from_slice(b"\x18\x01\0\0\0\x02\0abc"));
     add(&|b| OkPacket { affected: 1 << 40, info: "info".into(), ..OkPacket::default() }.encode(b));
     add(&|b| reply::encode_err(b, 1064, b"42000", "near 'x'"));
-    add(&|b| ColumnDef::parameter().encode_with_default(b));
+    add(&|b| ColumnRef::parameter().encode_with_default(b));
     add(&|b| {
         let mut writer = PacketWriter::new();
         writer.packet(|out| out.extend_from_slice(b"\x03select 1"));
