@@ -62,7 +62,10 @@ async fn run(site: &SiteRef, request: FragmentRequest) {
     match body {
         Body::Fast(pipeline, inlet) => {
             let mut clock = Clock::new(site.clone(), shared.clone());
-            let mut run = fast::Run::new(&pipeline, inlet, at, usize::from(core));
+            let mut run = match fast::Run::new(&pipeline, inlet, at, usize::from(core), &shared) {
+                Ok(run) => run,
+                Err(error) => return shared.fail(error),
+            };
             let result = AssertUnwindSafe(run.drive(&mut clock, &mut outlet)).catch_unwind().await;
             ended(result, outlet, &shared).await;
             if let Some(profile) = &shared.profile {

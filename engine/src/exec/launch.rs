@@ -10,9 +10,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::ColumnarValue;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use starling_storage::ids::CoreId;
@@ -26,7 +27,7 @@ use super::result::ResultStream;
 use super::site::SiteRef;
 use crate::error::{EngineError, Result};
 use crate::plan::fragment::{At, DistributedPlan, ExchangeId, Fragment, Route, Subquery};
-use crate::plan::lanes::{Input, Pipeline, Stage};
+use crate::plan::lanes::{Aggregation, Input, Pipeline, Stage};
 use crate::plan::session_config;
 use crate::plan::source::{SourceExec, SourceKind};
 
@@ -170,10 +171,32 @@ fn with_values(pipeline: &Pipeline) -> Result<Pipeline> {
         match stage {
             Stage::Filter(expr) => *expr = bound(expr)?,
             Stage::Project { exprs, .. } => *exprs = exprs.iter().map(bound).collect::<Result<_>>()?,
-            Stage::Limit { .. } | Stage::TopN { .. } => (),
+            Stage::Aggregate(plan) => {
+                let groups = plan.groups.iter().map(bound).collect::<Result<_>>()?;
+                let filters = plan.filters.iter().map(|f| f.as_ref().map(bound).transpose()).collect::<Result<_>>()?;
+                let functions = plan.functions.iter().map(|f| with_arguments(f, &bound)).collect::<Result<_>>()?;
+                *plan =
+                    Arc::new(Aggregation { half: plan.half, groups, filters, functions, schema: plan.schema.clone() });
+            }
+            Stage::TopN { order, .. } => {
+                let bound = order.iter().map(|e| Ok(PhysicalSortExpr::new(bound(&e.expr)?, e.options)));
+                if let Some(bound) = LexOrdering::new(bound.collect::<Result<Vec<_>>>()?) {
+                    *order = bound;
+                }
+            }
+            Stage::Limit { .. } => (),
         }
     }
     Ok(pipeline)
+}
+
+/// An aggregate function over rewritten arguments.
+fn with_arguments(
+    function: &Arc<AggregateFunctionExpr>,
+    bound: &impl Fn(&Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>>,
+) -> Result<Arc<AggregateFunctionExpr>> {
+    let arguments = function.expressions().iter().map(bound).collect::<Result<Vec<_>>>()?;
+    Ok(function.with_new_expressions(arguments, Vec::new()).map_or_else(|| function.clone(), Arc::new))
 }
 
 /// The context of the operators in the slow lane, one for the query.

@@ -128,6 +128,21 @@ fn explain_names_lanes_joins_and_pruning() {
 }
 
 #[test]
+fn a_dashboard_runs_in_the_fast_lane() {
+    let world = World::new(2);
+    for statement in [
+        "SELECT s, count(*), sum(v) AS n, min(h) FROM w WHERE v > 100 GROUP BY s ORDER BY n DESC LIMIT 10",
+        "SELECT count(*), avg(d), max(ts) FROM t WHERE g IN (1, 2)",
+        "SELECT k, v * 2 FROM t WHERE s LIKE 'name1%' ORDER BY v LIMIT 20",
+        "SELECT date_trunc('hour', ts), count(*) FROM t GROUP BY 1",
+        "SELECT 1",
+    ] {
+        let text = world.explain(statement, 0, true, true).join("\n");
+        assert!(!text.contains("LANE: SLOW"), "{text}");
+    }
+}
+
+#[test]
 fn explain_analyze_counts_rows() {
     let world = World::new(2);
     let text = world.analyze("SELECT g, count(*) FROM t WHERE v > 10 GROUP BY g").join("\n");

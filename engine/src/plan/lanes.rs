@@ -11,12 +11,14 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NegativeExpr,
     NotExpr, TryCastExpr,
 };
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
@@ -26,6 +28,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::{FutureExt, TryStreamExt};
 
 use super::fragment::ExchangeId;
+use super::placement::HashClass;
 use super::scan::ScanExec;
 use super::source::{SourceExec, SourceKind};
 
@@ -69,6 +72,9 @@ const CHEAP_FUNCTIONS: &[&str] = &[
     "year",
 ];
 
+/// Aggregate functions whose state is a few values a group.
+const SMALL_STATES: &[&str] = &["avg", "bool_and", "bool_or", "count", "max", "min", "sum"];
+
 /// A chain of operators of the fast lane.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
@@ -110,6 +116,8 @@ pub enum Stage {
         /// How many it passes on.
         fetch: Option<usize>,
     },
+    /// One row a group.
+    Aggregate(Arc<Aggregation>),
     /// Passes on the first rows in an order.
     TopN {
         /// The order.
@@ -117,6 +125,32 @@ pub enum Stage {
         /// How many.
         fetch: usize,
     },
+}
+
+/// Which half of an aggregation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Rows to states.
+    Partial,
+    /// States to values.
+    Final,
+    /// Rows to values.
+    Whole,
+}
+
+/// An aggregation of the fast lane.
+#[derive(Debug)]
+pub struct Aggregation {
+    /// What goes in and comes out.
+    pub half: Half,
+    /// GROUP BY expressions; none: one row comes out.
+    pub groups: Vec<Arc<dyn PhysicalExpr>>,
+    /// The functions.
+    pub functions: Vec<Arc<AggregateFunctionExpr>>,
+    /// The FILTER condition of each function.
+    pub filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    /// Groups, then per function its states or its value.
+    pub schema: SchemaRef,
 }
 
 impl Stage {
@@ -127,6 +161,7 @@ impl Stage {
             Stage::Project { .. } => "Project",
             Stage::Limit { .. } => "LIMIT",
             Stage::TopN { .. } => "TOP-N",
+            Stage::Aggregate(_) => "AGGREGATE",
         }
     }
 }
@@ -172,9 +207,40 @@ fn stage(plan: &Arc<dyn ExecutionPlan>) -> Option<Stage> {
     if let Some(limit) = plan.downcast_ref::<LocalLimitExec>() {
         return Some(Stage::Limit { skip: 0, fetch: Some(limit.fetch()) });
     }
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return aggregation(aggregate).map(|a| Stage::Aggregate(Arc::new(a)));
+    }
     let sort = plan.downcast_ref::<SortExec>()?;
     let fetch = sort.fetch().filter(|&n| n <= TOP_N_ROWS_MAX)?;
     sort.expr().iter().all(|e| is_cheap(&e.expr)).then(|| Stage::TopN { order: sort.expr().clone(), fetch })
+}
+
+/// The fast lane's form of an aggregation, when all of its functions have small states and its groups small keys.
+fn aggregation(node: &AggregateExec) -> Option<Aggregation> {
+    let half = match node.mode() {
+        AggregateMode::Partial => Half::Partial,
+        AggregateMode::Final | AggregateMode::FinalPartitioned => Half::Final,
+        AggregateMode::Single | AggregateMode::SinglePartitioned => Half::Whole,
+        _ => return None,
+    };
+    let group = node.group_expr();
+    let groups: Vec<_> = group.expr().iter().map(|(expr, _)| expr.clone()).collect();
+    let fits = |f: &Arc<AggregateFunctionExpr>| {
+        let plain = !f.is_distinct() && f.order_bys().is_empty() && SMALL_STATES.contains(&f.fun().name());
+        let cheap = half == Half::Final || f.expressions().iter().all(is_cheap);
+        plain && cheap && (groups.is_empty() || f.groups_accumulator_supported())
+    };
+    let schema = node.schema();
+    let keyed = schema.fields().iter().take(groups.len()).all(|f| HashClass::of(f.data_type()).is_some());
+    let cheap = groups.iter().all(is_cheap) && node.filter_expr().iter().flatten().all(is_cheap);
+    let simple = !group.has_grouping_set() && node.limit_options().is_none() && keyed && cheap;
+    (simple && node.aggr_expr().iter().all(fits)).then(|| Aggregation {
+        half,
+        groups,
+        functions: node.aggr_expr().to_vec(),
+        filters: node.filter_expr().to_vec(),
+        schema,
+    })
 }
 
 /// Leaves that hold their rows.

@@ -4,8 +4,12 @@
 //! | file | part |
 //! |---|---|
 //! | `input` | where rows come from: tablets, an exchange, the plan |
+//! | `aggregate` | hash aggregation |
+//! | `groups` | group keys and their numbering |
 //! | `top` | top-n |
 
+mod aggregate;
+mod groups;
 mod input;
 #[cfg(test)]
 pub(super) use input::wide_column;
@@ -28,6 +32,7 @@ use super::site::SiteRef;
 use crate::error::{EngineError, Result};
 use crate::limits::TIME_SLICE;
 use crate::plan::lanes::{Pipeline, Stage};
+use aggregate::Aggregate;
 use input::Source;
 use top::Top;
 
@@ -63,6 +68,7 @@ enum Operator {
     Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
     Limit { skip: usize, left: Option<usize> },
     Top(Top),
+    Aggregate(Box<Aggregate>),
 }
 
 /// What an operator makes of a slice.
@@ -76,13 +82,14 @@ enum Made {
 }
 
 impl Operator {
-    fn new(stage: &Stage, input: &SchemaRef) -> Operator {
-        match stage {
+    fn new(stage: &Stage, input: &SchemaRef, shared: &Shared) -> Result<Operator> {
+        Ok(match stage {
             Stage::Filter(expr) => Operator::Filter(expr.clone()),
             Stage::Project { exprs, schema } => Operator::Project { exprs: exprs.clone(), schema: schema.clone() },
             Stage::Limit { skip, fetch } => Operator::Limit { skip: *skip, left: *fetch },
             Stage::TopN { order, fetch } => Operator::Top(Top::new(order, *fetch, input.clone())),
-        }
+            Stage::Aggregate(plan) => Operator::Aggregate(Box::new(Aggregate::new(plan, shared)?)),
+        })
     }
 
     fn push(&mut self, batch: RecordBatch, shared: &Shared) -> Result<Made> {
@@ -91,6 +98,7 @@ impl Operator {
             Operator::Project { exprs, schema } => project(exprs, schema, &batch, shared).map(Made::Rows),
             Operator::Limit { skip, left } => Ok(limit(skip, left, batch)),
             Operator::Top(top) => top.push(&batch, shared).map(|()| Made::Nothing),
+            Operator::Aggregate(aggregate) => Ok(aggregate.push(&batch, shared)?.map_or(Made::Nothing, Made::Rows)),
         }
     }
 
@@ -98,6 +106,7 @@ impl Operator {
     fn drain(&mut self) -> Result<Option<RecordBatch>> {
         match self {
             Operator::Top(top) => top.drain(),
+            Operator::Aggregate(aggregate) => aggregate.drain(),
             _ => Ok(None),
         }
     }
@@ -157,17 +166,19 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(pipeline: &Pipeline, inlet: Option<Inlet>, at: Seq, core: usize) -> Run {
+    pub(super) fn new(pipeline: &Pipeline, inlet: Option<Inlet>, at: Seq, core: usize, shared: &Shared) -> Result<Run> {
         let mut schema = input::schema(pipeline);
         let mut operators = Vec::with_capacity(pipeline.stages.len());
         for stage in &pipeline.stages {
-            operators.push((Operator::new(stage, &schema), stage.name()));
-            if let Stage::Project { schema: projected, .. } = stage {
-                schema = projected.clone();
+            operators.push((Operator::new(stage, &schema, shared)?, stage.name()));
+            match stage {
+                Stage::Project { schema: made, .. } => schema = made.clone(),
+                Stage::Aggregate(plan) => schema = plan.schema.clone(),
+                Stage::Filter(_) | Stage::Limit { .. } | Stage::TopN { .. } => (),
             }
         }
         let counts = (0..=operators.len()).map(|_| Count::default()).collect();
-        Run { source: Source::new(pipeline, inlet, at, core), operators, counts }
+        Ok(Run { source: Source::new(pipeline, inlet, at, core), operators, counts })
     }
 
     /// Runs the pipeline to its end.
@@ -185,8 +196,7 @@ impl Run {
                 clock.tick().await?;
                 continue;
             }
-            for offset in (0..batch.num_rows()).step_by(SLICE_ROWS) {
-                let slice = batch.slice(offset, SLICE_ROWS.min(batch.num_rows() - offset));
+            for slice in slices(&batch, false) {
                 match self.push(0, slice, clock, outlet).await? {
                     Pushed::More => (),
                     Pushed::Enough => break 'rows,
@@ -195,12 +205,16 @@ impl Run {
             }
         }
         for at in 0..self.operators.len() {
-            while let Some(batch) = self.operators[at].0.drain()? {
-                self.count(at + 1, &batch, Duration::ZERO);
-                match self.push(at + 1, batch, clock, outlet).await? {
-                    Pushed::More => (),
-                    Pushed::Enough => break,
-                    Pushed::Closed => return Ok(()),
+            'kept: loop {
+                let start = Instant::now();
+                let Some(batch) = self.operators[at].0.drain()? else { break };
+                self.count(at + 1, &batch, start.elapsed());
+                for slice in slices(&batch, at + 1 == self.operators.len()) {
+                    match self.push(at + 1, slice, clock, outlet).await? {
+                        Pushed::More => (),
+                        Pushed::Enough => break 'kept,
+                        Pushed::Closed => return Ok(()),
+                    }
                 }
             }
         }
@@ -266,6 +280,12 @@ impl Run {
         operators[0].note = self.source.note();
         operators
     }
+}
+
+/// The rows of a batch, a slice at a time; whole when no operator works on them any more.
+fn slices(batch: &RecordBatch, whole: bool) -> impl Iterator<Item = RecordBatch> {
+    let step = if whole { batch.num_rows().max(1) } else { SLICE_ROWS };
+    (0..batch.num_rows()).step_by(step).map(move |offset| batch.slice(offset, step.min(batch.num_rows() - offset)))
 }
 
 /// What became of a slice.

@@ -44,6 +44,10 @@ pub const STATEMENTS: &[&str] = &[
     "SELECT g, b, sum(v) FROM t GROUP BY ROLLUP (g, b)",
     "SELECT g, b, count(*) FROM t GROUP BY CUBE (g, b)",
     "SELECT max(c) FROM (SELECT s, count(*) AS c FROM t GROUP BY s)",
+    "SELECT s, count(*), sum(v), min(h), max(s) FROM w GROUP BY s",
+    "SELECT h, v % 3, count(*), avg(v) FROM w GROUP BY h, v % 3",
+    "SELECT count(*), sum(n) FROM (SELECT k, count(*) AS n, min(s) AS m FROM w GROUP BY k) WHERE m IS NOT NULL",
+    "SELECT max(n), min(n) FROM (SELECT h, s, count(v) AS n FROM w GROUP BY h, s)",
     // Joins: equal and different bucket counts, INT with BIGINT keys, all types.
     "SELECT c1.id, x, y FROM c1 JOIN c2 ON c1.id = c2.id",
     "SELECT c1.id, x, y FROM c1 LEFT JOIN c2 ON c1.id = c2.id AND c2.id > 20",

@@ -296,9 +296,24 @@ fn tables() -> Vec<TestTable> {
             ints::<Int32Type>(200, |i| Some(i as i32)),
         ],
     );
+    let big = 90_000;
+    let w = table(
+        8,
+        "w",
+        &[("k", BigInt, false), ("h", Int, true), ("s", Varchar(20), true), ("v", BigInt, true)],
+        &[0],
+        8,
+        None,
+        vec![
+            ints::<Int64Type>(big, |i| Some(i * 7919 % 70_001)),
+            ints::<Int32Type>(big, |i| (i % 1000 != 0).then_some((i * 31 % 50_021) as i32)),
+            texts(big, |i| (i % 777 != 0).then(|| format!("key {}", i * 13 % 40_009))),
+            ints::<Int64Type>(big, |i| (i % 5 != 0).then_some(i)),
+        ],
+    );
     let broken =
         table(7, "broken", &[("id", Int, false)], &[0], 4, None, vec![ints::<Int32Type>(10, |i| Some(i as i32))]);
-    vec![t, u, c1, c2, e, m, broken]
+    vec![t, u, c1, c2, e, m, w, broken]
 }
 
 /// Rows of each tablet, cut by the bucket hash. One tablet of `broken` is missing.
