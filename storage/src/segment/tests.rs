@@ -3,7 +3,7 @@
 use super::footer::{Footer, TRAILER_BYTES, Trailer};
 use super::*;
 use crate::cache::PageCache;
-use crate::disk::{BLOCK_BYTES, DiskRef, SimDisk};
+use crate::disk::{BLOCK_BYTES, DiskRef, Fault, SimDisk};
 use crate::encoding::tests::{Random, SHAPES, Shape, TYPES, assert_same, column};
 use crate::encoding::{CHUNK_ROWS, EncodedColumn, Encoding, VECTOR_ROWS};
 use crate::error::{Result, StorageError};
@@ -476,6 +476,47 @@ fn footers_round_trip() {
     let (from, len) = (trailer.footer.offset as usize, trailer.footer.len as usize);
     let footer = Footer::parse("x", &trailer, &bytes[from..from + len]).unwrap();
     assert_eq!(footer.bytes(), &bytes[from..from + len]);
+}
+
+#[test]
+fn a_failing_device_fails_the_call() {
+    block_on(async {
+        let (schema, batch) = everything(20_000, 5);
+        for fault in [Fault::FullAt(100_000), Fault::WriteError(0), Fault::SyncError(0)] {
+            let (sim, disk) = new_disk().await;
+            sim.fail(fault);
+            assert!(write(&disk, &schema, &batch, 4096).await.is_err(), "{fault:?}");
+        }
+        let (sim, disk) = new_disk().await;
+        write(&disk, &schema, &batch, 4096).await.unwrap();
+        let segment = open(&disk).await.unwrap();
+        sim.fail(Fault::ReadError(0));
+        assert!(matches!(segment.read(&[1], 0, 10).await, Err(StorageError::Io { .. })));
+        sim.mend();
+        assert_eq!(segment.read(&[1], 0, 10).await.unwrap().num_rows(), 10, "a failed read is not remembered");
+    });
+}
+
+#[test]
+fn what_was_finished_survives_a_power_loss_and_nothing_else_opens() {
+    block_on(async {
+        let (schema, batch) = everything(3000, 5);
+        for seed in 0..20 {
+            let sim = SimDisk::new(seed);
+            let disk = sim.disk();
+            disk.create_dir("seg").await.unwrap();
+            disk.sync_dir("").await.unwrap();
+            write(&disk, &schema, &batch, 1000).await.unwrap();
+            disk.sync_dir("seg").await.unwrap();
+            let mut writer = SegmentWriter::create(&disk, "seg/half", &schema, WriteOptions::default()).await.unwrap();
+            writer.append(&batch).await.unwrap();
+            sim.lose_power();
+            let disk = sim.restart().disk();
+            assert_batches(&batch, &read_all(&open(&disk).await.unwrap()).await.unwrap(), "after power loss");
+            let half = Segment::open(&disk, &PageCache::new(1 << 20), "seg/half", ID).await;
+            assert!(matches!(half, Err(StorageError::NotFound(_) | StorageError::Corrupt { .. })), "seed {seed}");
+        }
+    });
 }
 
 /// A segment of format version 1. It is never rewritten: a later format gets a file of its own, and this one stays readable.
