@@ -1,8 +1,10 @@
 //! Edits and what replaying them gives.
 
+use crate::error::{Result, StorageError};
 use crate::ids::{FileId, Seq, TabletId};
 use crate::schema::Predicate;
 use rkyv::{Archive, Deserialize, Serialize};
+use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 
 /// A segment file of a tablet.
@@ -56,4 +58,55 @@ pub struct TabletState {
     pub predicates: Vec<(Seq, Vec<Predicate>)>,
     /// The next free file number.
     pub next_file: u64,
+}
+
+impl TabletState {
+    /// Takes an edit in.
+    ///
+    /// Errors: `Corrupt` (without a place) for an edit that does not fit: F going back, a file that is not there or twice there,
+    /// delete bytes that are no roaring bitmap.
+    pub fn apply(&mut self, edit: &Edit) -> Result<()> {
+        let damage = |expected: String, found: String| StorageError::corrupt("edit", 0, expected, found);
+        if edit.flushed < self.flushed {
+            return Err(damage(
+                format!("F of tablet {} at least {}", edit.tablet, self.flushed),
+                edit.flushed.to_string(),
+            ));
+        }
+        for file in &edit.removed {
+            let at = self.files.iter().position(|f| f.file == *file);
+            let at = at.ok_or_else(|| damage(format!("file {} to remove", file.path()), "no such file".to_string()))?;
+            self.files.remove(at);
+            self.deletes.remove(file);
+        }
+        for added in &edit.added {
+            if self.files.iter().any(|f| f.file == added.file) {
+                return Err(damage(format!("a new file, not {}", added.file.path()), "it is there".to_string()));
+            }
+            self.next_file = self.next_file.max(added.file.number + 1);
+            self.files.push(added.clone());
+        }
+        for (file, bytes) in &edit.deletes {
+            if !self.files.iter().any(|f| f.file == *file) {
+                return Err(damage(format!("file {} with deletes", file.path()), "no such file".to_string()));
+            }
+            let dead = self.deletes.entry(*file).or_default();
+            *dead = union(dead, bytes).map_err(|e| damage("a roaring bitmap".to_string(), e.to_string()))?;
+        }
+        self.predicates.extend(edit.predicates.iter().cloned());
+        self.predicates.retain(|(seq, _)| *seq > edit.predicates_folded);
+        self.flushed = edit.flushed;
+        self.next_file = self.next_file.max(edit.next_file);
+        Ok(())
+    }
+}
+
+fn union(a: &[u8], b: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut rows = RoaringBitmap::deserialize_from(b)?;
+    if !a.is_empty() {
+        rows |= RoaringBitmap::deserialize_from(a)?;
+    }
+    let mut bytes = Vec::with_capacity(rows.serialized_size());
+    rows.serialize_into(&mut bytes)?;
+    Ok(bytes)
 }
