@@ -77,10 +77,10 @@ impl Rowset {
         }
     }
 
-    /// Rows that a snapshot reads, dead ones included; 0 when it does not read this rowset.
+    /// Rows that a snapshot reads of it, dead ones included. Whether it reads this rowset was decided when the snapshot was taken: a
+    /// switch since then may have set `until` below it, and it reads on all the same.
     pub fn rows_at(&self, at: Seq) -> u32 {
         match &self.data {
-            _ if at < self.from || at >= self.until.get() => 0,
             RowsetData::Memory(memtable) => memtable.rows_at(at),
             RowsetData::File { segment, .. } => segment.rows(),
         }

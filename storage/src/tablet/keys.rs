@@ -12,8 +12,8 @@ use std::rc::Rc;
 pub(super) enum KeyCodec {
     /// Equal tags are equal keys. Byte widths of the columns.
     Exact(Vec<u32>),
-    /// Tags are hashes.
-    Hashed(KeyEncoder),
+    /// Tags are hashes under a mask: all bits in use, a few in tests that want collisions.
+    Hashed(KeyEncoder, u64),
 }
 
 /// The keys of some rows.
@@ -47,7 +47,7 @@ impl KeyCodec {
         let widths: Option<Vec<u32>> = keys.iter().map(|c| width(c.ty).filter(|_| !c.nullable)).collect();
         match widths {
             Some(widths) if widths.iter().sum::<u32>() <= 8 => KeyCodec::Exact(widths),
-            _ => KeyCodec::Hashed(KeyEncoder::new(schema.key_positions())),
+            _ => KeyCodec::Hashed(KeyEncoder::new(schema.key_positions()), u64::MAX),
         }
     }
 
@@ -61,9 +61,9 @@ impl KeyCodec {
                 }
                 Ok(TaggedKeys { tags, keys: None })
             }
-            KeyCodec::Hashed(encoder) => {
+            KeyCodec::Hashed(encoder, mask) => {
                 let keys = encoder.encode_all(batch)?;
-                let tags = (0..keys.len()).map(|row| key_hash(keys.get(row))).collect();
+                let tags = (0..keys.len()).map(|row| key_hash(keys.get(row)) & mask).collect();
                 Ok(TaggedKeys { tags, keys: Some(Rc::new(keys)) })
             }
         }
@@ -73,7 +73,7 @@ impl KeyCodec {
     pub(super) fn encode(&self, batch: &RecordBatch) -> Result<Keys> {
         match self {
             KeyCodec::Exact(_) => Ok(Keys::default()),
-            KeyCodec::Hashed(encoder) => encoder.encode_all(batch),
+            KeyCodec::Hashed(encoder, _) => encoder.encode_all(batch),
         }
     }
 }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_last_row_of_a_key_wins() {
-        let codec = KeyCodec::Hashed(KeyEncoder::new(vec![0]));
+        let codec = KeyCodec::Hashed(KeyEncoder::new(vec![0]), u64::MAX);
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "a", "c", "b", "b"]));
         let keys = codec.tag(&batch(vec![text])).unwrap();
         assert_eq!(last_of_each_key(&keys), Some(vec![2, 3, 5]));

@@ -192,6 +192,11 @@ struct State {
 impl Tablet {
     /// A new, empty tablet.
     pub fn create(id: TabletId, schema: Arc<TabletSchema>, env: TabletEnv) -> Rc<Tablet> {
+        let codec = KeyCodec::new(&schema);
+        Tablet::with_codec(id, schema, env, codec)
+    }
+
+    fn with_codec(id: TabletId, schema: Arc<TabletSchema>, env: TabletEnv, codec: KeyCodec) -> Rc<Tablet> {
         let state = State {
             applied: Seq::ZERO,
             turns: 0,
@@ -207,7 +212,6 @@ impl Tablet {
             next_file: 0,
             running: Vec::new(),
         };
-        let codec = KeyCodec::new(&schema);
         Rc::new(Tablet {
             id,
             arrow: schema.arrow(),
@@ -403,3 +407,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

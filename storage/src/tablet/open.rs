@@ -29,6 +29,12 @@ impl Tablet {
         env: TabletEnv,
     ) -> Result<Rc<Tablet>> {
         let tablet = Tablet::create(id, schema, env);
+        tablet.load(state).await?;
+        Ok(tablet)
+    }
+
+    pub(super) async fn load(self: &Rc<Tablet>, state: TabletState) -> Result<()> {
+        let tablet = self;
         tablet.index_ready.set(!tablet.is_primary() || state.files.is_empty());
         for meta in state.files {
             let path = meta.file.path();
@@ -54,8 +60,7 @@ impl Tablet {
         inner.next_file = inner.next_file.max(state.next_file);
         let deletes = state.predicates.into_iter();
         inner.predicates = Rc::new(deletes.map(|(seq, predicates)| Rc::new(DeleteWhere { seq, predicates })).collect());
-        drop(inner);
-        Ok(tablet)
+        Ok(())
     }
 
     /// Makes sure the primary index is there; builds it in slices when it is not. Concurrent callers wait for the one that builds.
@@ -114,7 +119,7 @@ impl Tablet {
             start += len;
             self.env.disk.yield_now().await;
         }
-        if matches!(self.codec, KeyCodec::Hashed(_)) {
+        if matches!(self.codec, KeyCodec::Hashed(..)) {
             all.keys = Some(Rc::new(encoded));
         }
         Ok(all)

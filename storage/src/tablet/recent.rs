@@ -30,7 +30,8 @@ impl Tickets {
 
     /// The least p of a staged transaction.
     pub(super) fn least(&self) -> Option<u64> {
-        self.open.borrow().values().min().copied()
+        // Tickets are opened with ascending p.
+        self.open.borrow().values().next().copied()
     }
 
     /// The number of the oldest staged transaction, or of the next one.

@@ -132,12 +132,18 @@ impl Tablet {
         let live = state.rowsets.iter().filter(|rowset| rowset.until.get() == Seq::MAX);
         let (c, inputs): (Seq, Vec<Rc<Rowset>>) = match kind {
             Rewrite::Flush => {
-                let ends = |rowset: &&Rc<Rowset>| rowset.memtable().and_then(|m| m.span()).is_some_and(|s| s.1 <= w);
-                let inputs: Vec<_> = live.clone().filter(ends).cloned().collect();
-                // R5: nothing above W is flushed. c reaches up to the first commit that stays in memory.
-                let stays = |rowset: &Rc<Rowset>| rowset.memtable().and_then(|m| m.span()).filter(|s| s.1 > w);
-                let first = live.filter_map(stays).map(|span| span.0).min().unwrap_or(Seq::MAX);
-                (w.min(Seq(first.0 - 1)), inputs)
+                let span = |rowset: &Rc<Rowset>| rowset.memtable().and_then(|m| m.span());
+                let memtables: Vec<(Rc<Rowset>, Seq, Seq)> =
+                    live.filter_map(|rowset| span(rowset).map(|(first, last)| (rowset.clone(), first, last))).collect();
+                // R5: nothing above W is flushed. A transaction of several parts may lie in two memtables: both or none.
+                let mut count = memtables.iter().take_while(|memtable| memtable.2 <= w).count();
+                let begins = |n: usize| memtables.get(n).map_or(Seq::MAX, |next| next.1);
+                while count > 0 && begins(count) <= memtables[count - 1].2 {
+                    count -= 1;
+                }
+                // c reaches up to the first commit that stays in memory.
+                let c = w.min(Seq(begins(count).0 - 1));
+                (c, memtables.into_iter().take(count).map(|memtable| memtable.0).collect())
             }
             Rewrite::Compact(files) => {
                 let wanted = |rowset: &&Rc<Rowset>| {
