@@ -296,6 +296,22 @@ impl Core {
         Ok(lists.into_iter().flatten().collect())
     }
 
+    /// Runs `work` on another core (or this one) and waits for what it gives. For what has no message of its own: administration, tests.
+    pub async fn on<T, F, W>(self: &Rc<Self>, core: CoreId, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+        W: FnOnce(Rc<Core>) -> F + Send + 'static,
+    {
+        let (answer, slot) = reply();
+        let run = Box::new(move |core: &Rc<Core>| {
+            let future = work(core.clone());
+            core.spawn(Class::Control, "on core", async move { answer.send(future.await) });
+        });
+        self.control(core, Control::Run(run));
+        slot.recv().await
+    }
+
     /// Asks every core the same and gathers the answers in core order.
     pub(crate) async fn ask_all<T>(
         self: &Rc<Self>,
