@@ -259,7 +259,7 @@ fn images(
 ) -> Vec<CoreImage> {
     let (watermark, oldest) = (Watermark::new(recovered.cut), Oldest::new(options.cores));
     let budgets = Budgets::of(options.memory, options.cores);
-    let (mut catalog_log, mut old_logs) = (Some(recovered.catalog_log), Some(recovered.old_logs));
+    let (mut catalog_image, mut old_logs) = (Some(recovered.catalog), Some(recovered.old_logs));
     let image = |(id, manifest)| CoreImage {
         boot: Boot {
             id: CoreId(id as u16),
@@ -268,13 +268,13 @@ fn images(
             mesh: mesh.to_vec(),
             watermark: watermark.clone(),
             oldest: oldest.clone(),
+            cut: recovered.cut,
             budgets,
         },
         catalog: catalog.clone(),
         manifest,
-        catalog_log: catalog_log.take(),
+        catalog_image: catalog_image.take(),
         old_logs: old_logs.take(),
-        late_ddl: if id == 0 { recovered.catalog.records.clone() } else { Vec::new() },
         tablets: Default::default(),
     };
     let mut images: Vec<CoreImage> = recovered.manifests.into_iter().enumerate().map(image).collect();

@@ -214,7 +214,7 @@ struct Flushed {
 
 impl Flushed {
     fn new(core: &Core, answers: Vec<FlushedThrough>) -> Flushed {
-        let mark = answers.iter().map(|answer| answer.mark).max().unwrap_or(Seq::ZERO);
+        let mark = answers.iter().map(|answer| answer.mark).fold(core.boot.cut, Seq::max);
         let tablets = answers.into_iter().flat_map(|answer| answer.tablets).collect();
         Flushed { tablets, mark, catalog: core.catalog() }
     }

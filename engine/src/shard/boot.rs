@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use starling_storage::StorageError;
 use starling_storage::cache::PageCache;
 use starling_storage::disk::DiskRef;
-use starling_storage::ids::{CoreId, Seq, TabletId};
+use starling_storage::ids::{CoreId, TabletId};
 use starling_storage::log::{Log, LogOptions};
-use starling_storage::manifest::{CatalogLog, Manifest, ManifestImage};
+use starling_storage::manifest::{CatalogImage, CatalogLog, Manifest, ManifestImage};
 use starling_storage::recovery::{OldLogs, TabletImage};
 use starling_storage::tablet::{Tablet, TabletEnv, TabletLimits};
 
@@ -33,28 +32,21 @@ pub(crate) struct CoreImage {
     pub catalog: Arc<Catalog>,
     pub manifest: ManifestImage,
     /// Core 0 only.
-    pub catalog_log: Option<ManifestImage>,
+    pub catalog_image: Option<CatalogImage>,
     /// Core 0 only.
     pub old_logs: Option<OldLogs>,
-    /// Core 0 only: changes of the catalog that are in commit logs and not yet in the catalog log.
-    pub late_ddl: Vec<(Seq, Bytes)>,
     pub tablets: BTreeMap<TabletId, TabletImage>,
 }
 
 /// Opens everything, replays, and starts the tasks of the core. It serves when this returns.
 pub(crate) async fn open(image: CoreImage, disk: DiskRef, cpu: usize, inbox: Inbox) -> Result<Rc<Core>> {
-    let CoreImage { boot, catalog, manifest, catalog_log, old_logs, late_ddl, tablets } = image;
+    let CoreImage { boot, catalog, manifest, catalog_image, old_logs, tablets } = image;
     let cache = PageCache::new(boot.budgets.cache);
     let manifest = Manifest::open(disk.clone(), manifest).await?;
-    let catalog_log = match catalog_log {
-        Some(image) => Some(CatalogLog::open(disk.clone(), image).await?),
+    let catalog_log = match catalog_image {
+        Some(image) => Some(open_catalog_log(&disk, image).await?),
         None => None,
     };
-    if let Some(log) = &catalog_log {
-        for (seq, edit) in late_ddl {
-            log.append(seq, edit).await?;
-        }
-    }
     let env = TabletEnv { disk: disk.clone(), cache: cache.clone(), limits: limits(&boot) };
     let tablets = open_tablets(&catalog, tablets, &env).await?;
     let watermark = boot.watermark.clone();
@@ -82,6 +74,15 @@ pub(crate) async fn open(image: CoreImage, disk: DiskRef, cpu: usize, inbox: Inb
     });
     start_tasks(&core, inbox);
     Ok(core)
+}
+
+/// Changes that only commit logs have go into the catalog log first: the commit logs may be recycled then (R15).
+async fn open_catalog_log(disk: &DiskRef, image: CatalogImage) -> Result<Rc<CatalogLog>> {
+    let log = CatalogLog::open(disk.clone(), &image).await?;
+    for (seq, edit) in image.records {
+        log.append(seq, edit).await?;
+    }
+    Ok(log)
 }
 
 fn limits(boot: &Boot) -> TabletLimits {
@@ -172,7 +173,7 @@ impl Core {
 }
 
 /// The catalog at the cut: the checkpoint, the edits since it, the records above it (R10).
-pub(crate) fn catalog_of(image: &starling_storage::manifest::CatalogImage) -> Result<Catalog> {
+pub(crate) fn catalog_of(image: &CatalogImage) -> Result<Catalog> {
     let mut catalog = match image.checkpoint.is_empty() {
         true => Catalog::empty(),
         false => Catalog::from_bytes(&image.checkpoint)?,

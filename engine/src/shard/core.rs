@@ -67,6 +67,8 @@ pub(crate) struct Boot {
     pub mesh: Vec<Mailbox>,
     pub watermark: Watermark,
     pub oldest: Oldest,
+    /// The cut of this start: in the root, so a durable mark (R15).
+    pub cut: Seq,
     pub budgets: Budgets,
 }
 

@@ -46,7 +46,8 @@ fn a_running_label_is_told_apart_and_a_failed_one_is_free_again() {
     assert_eq!(running.label_status(), Some(LabelStatus::Running));
     assert_eq!(after.unwrap().label, "l");
     // The same label in another database is another label; here: generated ones are not kept and differ.
-    let (a, b) = (load(&node, 0, table, vec![(1, 2)], None).unwrap(), load(&node, 0, table, vec![(1, 3)], None).unwrap());
+    let (a, b) =
+        (load(&node, 0, table, vec![(1, 2)], None).unwrap(), load(&node, 0, table, vec![(1, 3)], None).unwrap());
     assert_ne!(a.label, b.label);
     node.stop();
 }

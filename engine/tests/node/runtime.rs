@@ -113,7 +113,7 @@ fn sessions_are_found_and_killed_from_any_core() {
                 while session.killed.get().is_none() {
                     starling_engine::runtime::timer::sleep(std::time::Duration::from_millis(1)).await;
                 }
-                drop(killed.send(session.killed.get()));
+                killed.send(session.killed.get()).unwrap();
             });
             (id, told)
         })

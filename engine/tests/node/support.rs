@@ -105,7 +105,13 @@ pub async fn open(core: &Rc<Core>, table: TableId, label: Option<&str>) -> Resul
 }
 
 /// One load from one core.
-pub fn load(node: &Node, core: u16, table: TableId, pairs: Vec<(i64, i64)>, label: Option<&'static str>) -> Result<Committed> {
+pub fn load(
+    node: &Node,
+    core: u16,
+    table: TableId,
+    pairs: Vec<(i64, i64)>,
+    label: Option<&'static str>,
+) -> Result<Committed> {
     node.run_on(CoreId(core), move |core| async move {
         let mut load = open(&core, table, label).await?;
         load.push(rows(&pairs)).await?;
@@ -149,7 +155,7 @@ pub fn read_all(node: &Node, table: TableId) -> (Seq, Vec<(i64, i64)>) {
             let (release, released) = futures::channel::oneshot::channel::<()>();
             let seq = pin.seq();
             core.spawn(starling_engine::runtime::Class::Query, "hold a pin", async move {
-                drop(released.await);
+                let _told_or_dropped = released.await;
                 drop(pin);
             });
             (seq, release)

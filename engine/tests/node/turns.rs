@@ -11,7 +11,8 @@ use super::support::*;
 const WAIT: Duration = Duration::from_secs(30);
 
 fn tablets(node: &starling_engine::runtime::Node, table: TableId) -> Vec<TabletId> {
-    node.run_on(CoreId(0), move |core| async move { core.catalog().table_by_id(table).unwrap().tablets.clone() }).unwrap()
+    node.run_on(CoreId(0), move |core| async move { core.catalog().table_by_id(table).unwrap().tablets.clone() })
+        .unwrap()
 }
 
 /// 8 tasks x N increments of one key, beside loads into the same table: the sum is exact.
@@ -68,10 +69,7 @@ async fn value_on_owner(
     table: TableId,
     at: starling_storage::ids::Seq,
 ) -> i64 {
-    let pairs = core
-        .on(CoreId(owner), move |there| async move { read_here(&there, table, at).await })
-        .await
-        .unwrap();
+    let pairs = core.on(CoreId(owner), move |there| async move { read_here(&there, table, at).await }).await.unwrap();
     pairs.into_iter().collect::<BTreeMap<_, _>>()[&1]
 }
 
