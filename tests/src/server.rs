@@ -63,8 +63,7 @@ impl Server {
         let stderr = std::fs::File::options().create(true).append(true).open(&log).map_err(|e| e.to_string())?;
         let mut child = Command::new(binary())
             .arg("serve")
-            .args(["--mysql", "127.0.0.1:0", "--http", "127.0.0.1:0", "--memory", "2G"])
-            .args(["--cores", &cores.to_string()])
+            .args(defaults(cores, arguments))
             .arg("--data")
             .arg(&data.path)
             .args(arguments)
@@ -139,6 +138,18 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// What is not said otherwise: free ports, a little memory.
+fn defaults(cores: u16, arguments: &[&str]) -> Vec<String> {
+    let all = [
+        ("--mysql", "127.0.0.1:0".to_string()),
+        ("--http", "127.0.0.1:0".to_string()),
+        ("--memory", "2G".to_string()),
+        ("--cores", cores.to_string()),
+    ];
+    let free = all.into_iter().filter(|(name, _)| !arguments.contains(name));
+    free.flat_map(|(name, value)| [name.to_string(), value]).collect()
 }
 
 /// Reads `ready: mysql ADDR http ADDR`.

@@ -26,7 +26,7 @@ fn dependencies_go_one_way() {
         ("starling-engine", &["starling-hack", "starling-storage"]),
         ("starling-wire", &["starling-hack"]),
         ("starling-net", &["starling-hack", "starling-storage", "starling-engine", "starling-wire"]),
-        ("starling-bench", &["starling-hack", "starling-wire"]),
+        ("starling-bench", &["starling-hack", "starling-tests", "starling-wire"]),
         ("starling-tests", &["starling-hack", "starling-wire"]),
         ("starling-tools", &["starling-hack", "starling-storage"]),
     ];
