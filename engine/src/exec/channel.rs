@@ -213,7 +213,6 @@ pub fn bytes_of(batch: &RecordBatch) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use arrow::array::Int64Array;
     use futures::FutureExt;

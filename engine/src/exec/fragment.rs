@@ -20,8 +20,8 @@ use crate::error::{EngineError, Result};
 use crate::plan::lanes::Pipeline;
 use crate::runtime::task::panic_text;
 
-/// What a core is asked to run of a query. `Send`: it crosses to the core that runs it.
-pub struct FragmentRequest {
+/// What a core is asked to run of a query.
+pub(super) struct FragmentWork {
     pub(super) shared: Arc<Shared>,
     /// The snapshot.
     pub(super) at: Seq,
@@ -41,7 +41,7 @@ pub(super) enum Body {
 }
 
 /// Starts a fragment on this core; does not wait.
-pub(super) fn start(site: &SiteRef, request: FragmentRequest) {
+pub(super) fn start(site: &SiteRef, request: FragmentWork) {
     let here = site.clone();
     site.spawn(Box::pin(async move {
         let shared = request.shared.clone();
@@ -56,8 +56,8 @@ pub(super) fn start(site: &SiteRef, request: FragmentRequest) {
     }));
 }
 
-async fn run(site: &SiteRef, request: FragmentRequest) {
-    let FragmentRequest { shared, at, number, partition, body, mut outlet } = request;
+async fn run(site: &SiteRef, request: FragmentWork) {
+    let FragmentWork { shared, at, number, partition, body, mut outlet } = request;
     let (core, start) = (site.id().0, Instant::now());
     match body {
         Body::Fast(pipeline, inlet) => {

@@ -19,10 +19,11 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use starling_storage::ids::CoreId;
 
 use super::channel::{Bell, Inlet, Sender, channel};
-use super::fragment::{Body, FragmentRequest};
+use super::fragment::{Body, FragmentWork};
 use super::outlet::Outlet;
 use super::profile::Profile;
 use super::query::{QueryHandle, Shared, SlowQuery};
+use super::request::{FragmentRequest, Work};
 use super::result::ResultStream;
 use super::site::SiteRef;
 use crate::error::{EngineError, Result};
@@ -124,7 +125,8 @@ async fn launch(
                 shared.clone(),
             );
             let (shared, at, number) = (shared.clone(), query.pin.seq(), fragment.output.0);
-            requests.push((core, FragmentRequest { shared, at, number, partition, body, outlet }));
+            let work = FragmentWork { shared, at, number, partition, body, outlet };
+            requests.push((core, FragmentRequest(Work::Fragment(Box::new(work)))));
         }
     }
     let started = requests.len();

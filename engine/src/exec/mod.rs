@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `query` | `QueryHandle`, and what the fragments of a query share |
 //! | `launch` | `run`: channels are made, fragments are sent to their cores |
-//! | `fragment` | `FragmentRequest`: a fragment on its core, in one of two lanes |
+//! | `request` | `FragmentRequest`: what cores ask of each other |
+//! | `fragment` | a fragment on its core, in one of two lanes |
 //! | `fast/` | the fast lane: pipelines of our own operators on the reactor |
 //! | `channel` | the channel of an exchange, and its receiving end |
 //! | `outlet` | the sending end: cuts rows by route |
 //! | `result` | `ResultStream`: the rows, on the session's core |
 //! | `point` | reads by primary key, without planner |
+//! | `counts` | rows by table, for the planner |
 //! | `profile` | EXPLAIN ANALYZE |
 //! | `site` | what a fragment needs of its core |
 //!
@@ -18,12 +20,15 @@
 //! slow lane.
 
 pub mod channel;
+mod counts;
 pub mod fast;
 pub mod fragment;
 mod launch;
 mod outlet;
+mod point;
 pub mod profile;
 pub mod query;
+mod request;
 mod result;
 pub mod site;
 
@@ -33,8 +38,10 @@ mod tests;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use fragment::FragmentRequest;
+pub use counts::row_counts;
+pub use point::point_get;
 pub use query::QueryHandle;
+pub use request::{FragmentRequest, start};
 pub use result::ResultStream;
 
 use crate::error::Result;
@@ -54,10 +61,4 @@ pub async fn run(core: &Rc<Core>, plan: Arc<DistributedPlan>, query: QueryHandle
 pub async fn analyze(core: &Rc<Core>, plan: Arc<DistributedPlan>, query: QueryHandle) -> Result<Vec<String>> {
     let site: SiteRef = core.clone();
     launch::analyze(&site, plan, query).await
-}
-
-/// Starts a fragment that was sent to this core. Called by the core's pump; it does not wait.
-pub fn start(core: &Rc<Core>, request: FragmentRequest) {
-    let site: SiteRef = core.clone();
-    fragment::start(&site, request);
 }

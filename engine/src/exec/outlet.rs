@@ -141,7 +141,7 @@ fn cut(
 fn plain(array: ArrayRef) -> Result<ArrayRef> {
     match array.data_type() {
         arrow::datatypes::DataType::Dictionary(_, values) => {
-            arrow::compute::cast(&array, values).map_err(|error| EngineError::internal(error))
+            arrow::compute::cast(&array, values).map_err(EngineError::internal)
         }
         _ => Ok(array),
     }

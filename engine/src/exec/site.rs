@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use starling_storage::ids::{CoreId, Seq, TabletId};
 use starling_storage::schema::Predicate;
+use starling_storage::tablet::{ScanCounters, ScanSpec, TabletScan};
 
 use super::FragmentRequest;
 use crate::error::{EngineError, Result};
@@ -30,6 +31,22 @@ pub struct ReadSpec {
 pub trait Reader {
     /// The next rows, in storage types; `None` at the end.
     async fn next(&mut self) -> Result<Option<RecordBatch>>;
+
+    /// What it has done so far.
+    fn counters(&self) -> ScanCounters;
+}
+
+struct TabletReader(TabletScan);
+
+#[async_trait(?Send)]
+impl Reader for TabletReader {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        Ok(self.0.next().await?)
+    }
+
+    fn counters(&self) -> ScanCounters {
+        self.0.counters()
+    }
 }
 
 /// A core, for a fragment.
@@ -68,8 +85,15 @@ impl Site for Core {
         self.slow_lane().run(work).await
     }
 
-    fn read(&self, _tablet: TabletId, _at: Seq, _spec: &ReadSpec) -> Result<Box<dyn Reader>> {
-        Err(EngineError::unsupported("reading tablets"))
+    fn read(&self, tablet: TabletId, at: Seq, spec: &ReadSpec) -> Result<Box<dyn Reader>> {
+        let found = self.tablet(tablet).ok_or_else(|| EngineError::table_gone(format!("of tablet {tablet}")))?;
+        let spec = ScanSpec {
+            columns: spec.columns.clone(),
+            predicates: spec.predicates.clone(),
+            limit: spec.limit,
+            ..ScanSpec::default()
+        };
+        Ok(Box::new(TabletReader(found.snapshot(at).scan(spec))))
     }
 
     async fn send(&self, core: CoreId, request: FragmentRequest) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal256Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Decimal128Type, SchemaRef, i256};
 use starling_storage::ids::{Seq, TabletId};
+use starling_storage::tablet::ScanCounters;
 
 use super::{Clock, Result};
 use crate::error::EngineError;
@@ -63,7 +64,11 @@ impl Source {
 
     pub fn note(&self) -> String {
         match self {
-            Source::Tablets(tablets) => format!("tablets={}", tablets.read),
+            Source::Tablets(tablets) => {
+                let ScanCounters { vectors_read, vectors_pruned, rows_read, .. } = tablets.counters;
+                let tablets = tablets.read;
+                format!("tablets={tablets} vectors={vectors_read} pruned={vectors_pruned} rows_read={rows_read}")
+            }
             _ => String::new(),
         }
     }
@@ -78,6 +83,7 @@ pub struct Tablets {
     spec: ReadSpec,
     schema: SchemaRef,
     read: usize,
+    counters: ScanCounters,
 }
 
 impl Tablets {
@@ -85,7 +91,16 @@ impl Tablets {
         let spec =
             ReadSpec { columns: scan.columns().to_vec(), predicates: scan.predicates().to_vec(), limit: scan.limit() };
         let left = scan.tablets()[core].clone().into_iter();
-        Tablets { left, table: scan.table().full_name(), current: None, at, spec, schema: scan.schema(), read: 0 }
+        Tablets {
+            left,
+            table: scan.table().full_name(),
+            current: None,
+            at,
+            spec,
+            schema: scan.schema(),
+            read: 0,
+            counters: ScanCounters::default(),
+        }
     }
 
     async fn next(&mut self, clock: &mut Clock) -> Result<Option<RecordBatch>> {
@@ -105,7 +120,13 @@ impl Tablets {
                     let batch = self.limited(batch);
                     return widened(&batch, &self.schema).map(Some);
                 }
-                None => self.current = None,
+                None => {
+                    let done = reader.counters();
+                    self.counters.vectors_read += done.vectors_read;
+                    self.counters.vectors_pruned += done.vectors_pruned;
+                    self.counters.rows_read += done.rows_read;
+                    self.current = None;
+                }
             }
         }
     }

@@ -11,7 +11,6 @@
 mod aggregate;
 mod groups;
 mod input;
-#[cfg(test)]
 pub(super) use input::wide_column;
 mod top;
 

@@ -1,5 +1,4 @@
 //! A small world: tables in memory, executors as cores, and plain DataFusion beside them as the oracle.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,10 +15,12 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use starling_storage::ids::{CoreId, DbId, Seq, TableId, TabletId};
 use starling_storage::key::bucket_hash;
 use starling_storage::schema::{Column, ColumnType, CompareOp, Predicate, Scalar, TableKind, TabletSchema};
+use starling_storage::tablet::ScanCounters;
 
 use crate::catalog::Table;
 use crate::error::{EngineError, Result};
 use crate::exec::query::QueryHandle;
+use crate::exec::request::Work;
 use crate::exec::site::{ReadSpec, Reader, Site, SiteRef};
 use crate::exec::{FragmentRequest, ResultStream, fragment, launch};
 use crate::plan::table::sql_schema;
@@ -56,6 +57,10 @@ impl Reader for MemoryReader {
         let batch = self.rows.slice(self.offset, rows);
         self.offset += rows;
         Ok(Some(batch))
+    }
+
+    fn counters(&self) -> ScanCounters {
+        ScanCounters::default()
     }
 }
 
@@ -143,9 +148,9 @@ fn value(column: &ArrayRef, row: usize) -> Option<Scalar> {
     })
 }
 
-struct TestTable {
-    table: Arc<Table>,
-    rows: RecordBatch,
+pub struct TestTable {
+    pub table: Arc<Table>,
+    pub rows: RecordBatch,
 }
 
 fn table(
@@ -199,7 +204,7 @@ fn texts(n: i64, f: impl Fn(i64) -> Option<String>) -> ArrayRef {
     Arc::new((0..n).map(f).collect::<StringArray>())
 }
 
-fn tables() -> Vec<TestTable> {
+pub fn tables() -> Vec<TestTable> {
     use ColumnType::*;
     let n = 5000;
     let decimal = |column: ArrayRef, p, s| -> ArrayRef {
@@ -362,7 +367,10 @@ impl World {
                     let site: SiteRef = Rc::new(TestSite { id: CoreId(id), mesh, slow, tablets });
                     while let Ok(mail) = inbox.recv_async().await {
                         match mail {
-                            Mail::Fragment(request) => fragment::start(&site, request),
+                            Mail::Fragment(request) => match request.0 {
+                                Work::Fragment(work) => fragment::start(&site, *work),
+                                Work::Get(_) | Work::Count(_) => unreachable!("no core here asks for that"),
+                            },
                             Mail::Job(job) => drop(glommio::spawn_local(job(site.clone())).detach()),
                         }
                     }
@@ -489,13 +497,13 @@ impl Oracle {
     }
 }
 
-fn sorted(mut lines: Vec<String>) -> Vec<String> {
+pub fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
 }
 
 /// Rows as text; floating point to nine digits, because sums depend on the order of their terms.
-fn lines(batches: &[RecordBatch]) -> Vec<String> {
+pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = Vec::new();
     for batch in batches {
