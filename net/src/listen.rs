@@ -33,12 +33,8 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Which counters a listener's connections are counted by.
-#[derive(Clone, Copy)]
-pub struct Counters {
-    pub open: fn(&CoreStats) -> &AtomicU64,
-    pub accepted: fn(&CoreStats) -> &AtomicU64,
-}
+/// The gauge that a listener's connections are counted by.
+pub type OpenGauge = fn(&CoreStats) -> &AtomicU64;
 
 /// A connection on its way to its core, counted as open there from the accept on.
 pub struct Arrival {
@@ -50,20 +46,19 @@ pub struct Arrival {
 pub struct OpenGuard {
     stats: Arc<Stats>,
     core: CoreId,
-    counters: Counters,
+    gauge: OpenGauge,
 }
 
 impl OpenGuard {
-    fn new(stats: &Arc<Stats>, core: CoreId, counters: Counters) -> OpenGuard {
-        count((counters.open)(stats.core(core)), 1);
-        count((counters.accepted)(stats.core(core)), 1);
-        OpenGuard { stats: stats.clone(), core, counters }
+    fn new(stats: &Arc<Stats>, core: CoreId, gauge: OpenGauge) -> OpenGuard {
+        count(gauge(stats.core(core)), 1);
+        OpenGuard { stats: stats.clone(), core, gauge }
     }
 }
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        (self.counters.open)(self.stats.core(self.core)).fetch_sub(1, Ordering::Relaxed);
+        (self.gauge)(self.stats.core(self.core)).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -80,15 +75,15 @@ pub async fn accept(
     listener: StdListener,
     intakes: Intakes,
     stats: Arc<Stats>,
-    counters: Counters,
+    gauge: OpenGauge,
     stopping: Arc<AtomicBool>,
 ) {
     let listener = adopt(listener);
     while !stopping.load(Ordering::Acquire) {
         match listener.shared_accept().await {
             Ok(stream) => {
-                let core = fewest(&stats, counters);
-                let guard = OpenGuard::new(&stats, core, counters);
+                let core = fewest(&stats, gauge);
+                let guard = OpenGuard::new(&stats, core, gauge);
                 // The core is gone only when the node stops; then the connection may go with it.
                 if intakes[usize::from(core.0)].send_async(Arrival { stream, guard }).await.is_err() {
                     return;
@@ -103,8 +98,8 @@ pub async fn accept(
     }
 }
 
-fn fewest(stats: &Stats, counters: Counters) -> CoreId {
-    let open = stats.cores().iter().map(|core| (counters.open)(core).load(Ordering::Relaxed));
+fn fewest(stats: &Stats, gauge: OpenGauge) -> CoreId {
+    let open = stats.cores().iter().map(|core| gauge(core).load(Ordering::Relaxed));
     let (core, _) = open.enumerate().min_by_key(|(_, open)| *open).expect("a node has at least one core");
     CoreId(core as u16)
 }

@@ -13,7 +13,7 @@ use starling_engine::runtime::{Class, Node, NodeOptions, StopReport};
 use starling_engine::shard::Core;
 use starling_storage::ids::CoreId;
 
-use crate::listen::{self, Arrival, Counters, Intakes};
+use crate::listen::{self, Arrival, Intakes, OpenGauge};
 use crate::socket::{Socket, Watch};
 use crate::stats::Stats;
 use crate::{http, mysql};
@@ -88,11 +88,11 @@ impl Server {
         name: &'static str,
         listener: TcpListener,
         intakes: Intakes,
-        counters: Counters,
+        gauge: OpenGauge,
     ) -> Result<(), EngineError> {
         let (stats, stopping) = (self.stats.clone(), self.stopping.clone());
         self.node.run_on(CoreId(0), move |core| async move {
-            core.spawn(Class::Control, name, listen::accept(listener, intakes, stats, counters, stopping));
+            core.spawn(Class::Control, name, listen::accept(listener, intakes, stats, gauge, stopping));
         })
     }
 
@@ -127,8 +127,8 @@ impl Server {
     }
 }
 
-const MYSQL: Counters = Counters { open: |core| &core.mysql_open, accepted: |core| &core.mysql_accepted };
-const HTTP: Counters = Counters { open: |core| &core.http_open, accepted: |core| &core.http_accepted };
+const MYSQL: OpenGauge = |core| &core.mysql_open;
+const HTTP: OpenGauge = |core| &core.http_open;
 
 fn bind(what: &'static str, address: SocketAddr) -> Result<(TcpListener, Port), ServeError> {
     let bound = || -> io::Result<_> {
@@ -152,6 +152,7 @@ fn serve_core(
         let (core, stats, watch) = (core.clone(), stats.clone(), watch.clone());
         move |stream| match Socket::new(stream, core.id(), stats.clone()) {
             Ok(socket) => {
+                core.metrics().connection_accepted();
                 watch.add(&socket);
                 Some(socket)
             }

@@ -14,16 +14,10 @@ pub struct CoreStats {
     pub mysql_open: AtomicU64,
     /// HTTP connections open now.
     pub http_open: AtomicU64,
-    /// MySQL connections ever accepted.
-    pub mysql_accepted: AtomicU64,
-    /// HTTP connections ever accepted.
-    pub http_accepted: AtomicU64,
     /// Commands of MySQL clients.
     pub commands: AtomicU64,
     /// Statements run, text and prepared.
     pub statements: AtomicU64,
-    /// Statements that ended with an error.
-    pub statement_errors: AtomicU64,
     /// Logins refused.
     pub logins_refused: AtomicU64,
     /// Rows of results sent.
@@ -78,14 +72,11 @@ impl Stats {
     /// The counters as Prometheus text.
     pub fn prometheus(&self, out: &mut String) {
         type Field = fn(&CoreStats) -> &AtomicU64;
-        let fields: [(&str, &str, &str, Field); 14] = [
+        let fields: [(&str, &str, &str, Field); 11] = [
             ("mysql_connections", "gauge", "MySQL connections open now", |s| &s.mysql_open),
             ("http_connections", "gauge", "HTTP connections open now", |s| &s.http_open),
-            ("mysql_connections_total", "counter", "MySQL connections accepted", |s| &s.mysql_accepted),
-            ("http_connections_total", "counter", "HTTP connections accepted", |s| &s.http_accepted),
             ("mysql_commands_total", "counter", "Commands of MySQL clients", |s| &s.commands),
             ("mysql_statements_total", "counter", "Statements run", |s| &s.statements),
-            ("mysql_statement_errors_total", "counter", "Statements that failed", |s| &s.statement_errors),
             ("mysql_logins_refused_total", "counter", "Logins refused", |s| &s.logins_refused),
             ("mysql_rows_sent_total", "counter", "Rows of results sent", |s| &s.rows_sent),
             ("net_bytes_received_total", "counter", "Bytes received from clients", |s| &s.bytes_received),

@@ -22,13 +22,19 @@ pub struct RequestBody {
     announced: SizeHint,
     polled: bool,
     ended: bool,
+    received: u64,
 }
 
 impl RequestBody {
     pub fn new(body: Incoming) -> RequestBody {
         let announced = body.size_hint();
         let ended = body.is_end_stream();
-        RequestBody { frames: BodyStream::new(body), announced, polled: false, ended }
+        RequestBody { frames: BodyStream::new(body), announced, polled: false, ended, received: 0 }
+    }
+
+    /// Bytes of the body so far.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// After the answer is known: takes what the client still sends, unless it waits for a `100 Continue` that will not come. False
@@ -72,6 +78,7 @@ impl Stream for RequestBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers carry nothing we know.
                     if let Ok(data) = frame.into_data() {
+                        self.received += data.len() as u64;
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }

@@ -23,6 +23,7 @@ pub async fn stream_load(context: &Rc<Context>, database: &str, table: &str, req
         Ok((database, table, headers, base_url)) => {
             let request = load::Request { database: &database, table: &table, headers, base_url };
             let reply = load::stream_load(&context.core, request, &mut body).await;
+            context.core.metrics().load_bytes_received(body.received());
             json(StatusCode::OK, reply.to_json())
         }
         Err(refusal) => refusal.answer(),

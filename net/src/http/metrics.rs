@@ -1,10 +1,17 @@
 //! GET /metrics: Prometheus text of the edges and of the engine.
 
+use starling_engine::metrics;
+
 use crate::http::Context;
 
 /// All metrics of all cores.
 pub async fn prometheus(context: &Context) -> String {
     let mut out = String::new();
     context.socket.all_stats().prometheus(&mut out);
+    match metrics::scrape(&context.core).await {
+        Ok(engine) => out.push_str(&engine),
+        // A core that stops does not answer; what the edges know is still worth having.
+        Err(error) => tracing::warn!(%error, "engine metrics not read"),
+    }
     out
 }

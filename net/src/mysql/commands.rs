@@ -181,19 +181,21 @@ impl<'o> Commands<'o> {
     /// Runs one statement of the text protocol; false when it failed, which ends a text of several.
     async fn statement(&mut self, sql: &str, more: u16) -> Result<bool, Ended> {
         count(&self.socket.stats().statements, 1);
+        let begun = Instant::now();
         let outcome = self.session.execute(sql).await;
-        self.outcome(outcome, Protocol::Text, more).await
+        self.outcome(outcome, Protocol::Text, more, begun).await
     }
 
     async fn execute(&mut self, body: &Bytes) -> Result<(), Ended> {
         count(&self.socket.stats().statements, 1);
+        let begun = Instant::now();
         let id = execute::statement_id(body).map_err(|error| malformed(&error));
         let bound = id.and_then(|id| Ok((id, self.statements.parameters(id, body)?)));
         let outcome = match bound {
             Ok((id, parameters)) => self.session.execute_prepared(id, parameters).await,
             Err(error) => Err(error),
         };
-        self.outcome(outcome, Protocol::Binary, 0).await.map(drop)
+        self.outcome(outcome, Protocol::Binary, 0, begun).await.map(drop)
     }
 
     async fn outcome(
@@ -201,6 +203,7 @@ impl<'o> Commands<'o> {
         outcome: Result<Outcome, EngineError>,
         protocol: Protocol,
         more: u16,
+        begun: Instant,
     ) -> Result<bool, Ended> {
         match outcome {
             Ok(Outcome::Done(done)) => {
@@ -214,7 +217,13 @@ impl<'o> Commands<'o> {
                 self.output.ok(&ok);
                 Ok(true)
             }
-            Ok(Outcome::Rows(rows)) => self.rows(rows, protocol, more).await,
+            Ok(Outcome::Rows(rows)) => {
+                let sent = self.rows(rows, protocol, more).await?;
+                if sent {
+                    self.session.core().metrics().query_finished(begun.elapsed());
+                }
+                Ok(sent)
+            }
             Err(error) => {
                 self.failed(&error);
                 Ok(false)
@@ -223,7 +232,7 @@ impl<'o> Commands<'o> {
     }
 
     fn failed(&mut self, error: &EngineError) {
-        count(&self.socket.stats().statement_errors, 1);
+        self.session.core().metrics().query_failed();
         self.output.error(error);
     }
 
