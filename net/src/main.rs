@@ -84,7 +84,8 @@ struct Doctor {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi).with_target(false).init();
     let done = match cli.command {
         Command::Serve(serve) => run_server(serve),
         Command::Doctor(doctor) => examine(&doctor),
