@@ -66,3 +66,11 @@ pub const STALL: Duration = Duration::from_millis(2);
 pub const BUCKETS_MAX: u32 = 1024;
 /// How long an operator may work before it yields.
 pub const TIME_SLICE: Duration = Duration::from_micros(150);
+/// Prepared statements of one session.
+pub const PREPARED_STATEMENTS_MAX: usize = 16 * 1024;
+/// User variables of one session.
+pub const USER_VARIABLES_MAX: usize = 4096;
+/// Rows of one INSERT VALUES that go to the load at a time.
+pub const INSERT_SLICE_ROWS: usize = 4096;
+/// Bytes of rows an UPDATE or DELETE holds before it has its turns.
+pub const CHANGE_BYTES_MAX: usize = 1 << 30;

@@ -22,9 +22,9 @@ pub fn sql_type(ty: ColumnType) -> DataType {
     }
 }
 
-/// The schema of a table in expressions.
+/// The schema of a table in expressions. Names are lower-case, as the binder makes those of the statement.
 pub fn sql_schema(schema: &TabletSchema) -> SchemaRef {
-    let field = |c: &starling_storage::schema::Column| Field::new(&c.name, sql_type(c.ty), c.nullable);
+    let field = |c: &starling_storage::schema::Column| Field::new(c.name.to_lowercase(), sql_type(c.ty), c.nullable);
     Arc::new(Schema::new(schema.columns.iter().map(field).collect::<Vec<_>>()))
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Core: the session's. Nothing here knows a wire format; `net` turns it into packets.
 
+use std::any::Any;
 use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
+use starling_storage::schema::ColumnType;
 
 use crate::error::Result;
 use crate::exec::ResultStream;
@@ -88,6 +90,8 @@ pub struct Done {
 pub struct RowSet {
     pub columns: Vec<ColumnMeta>,
     stream: RowStream,
+    /// Dropped with the rows: what says that the statement still runs.
+    held: Option<Box<dyn Any>>,
 }
 
 enum RowStream {
@@ -99,11 +103,15 @@ enum RowStream {
 
 impl RowSet {
     pub fn ready(columns: Vec<ColumnMeta>, batches: impl IntoIterator<Item = RecordBatch>) -> RowSet {
-        RowSet { columns, stream: RowStream::Ready(batches.into_iter().collect()) }
+        RowSet { columns, stream: RowStream::Ready(batches.into_iter().collect()), held: None }
     }
 
     pub fn running(columns: Vec<ColumnMeta>, stream: ResultStream) -> RowSet {
-        RowSet { columns, stream: RowStream::Query(Box::new(stream)) }
+        RowSet { columns, stream: RowStream::Query(Box::new(stream)), held: None }
+    }
+
+    pub(super) fn hold(&mut self, guard: Box<dyn Any>) {
+        self.held = Some(guard);
     }
 
     /// The next batch; `None` at the end. Batches are never empty. After an error the stream is over.
@@ -154,6 +162,25 @@ pub struct ServerStatus {
 }
 
 impl SqlType {
+    /// The type of a stored column.
+    pub fn of_column(ty: ColumnType) -> SqlType {
+        match ty {
+            ColumnType::Boolean => SqlType::Boolean,
+            ColumnType::TinyInt => SqlType::TinyInt,
+            ColumnType::SmallInt => SqlType::SmallInt,
+            ColumnType::Int => SqlType::Int,
+            ColumnType::BigInt => SqlType::BigInt,
+            ColumnType::LargeInt => SqlType::LargeInt,
+            ColumnType::Float => SqlType::Float,
+            ColumnType::Double => SqlType::Double,
+            ColumnType::Decimal { precision, scale } => SqlType::Decimal { precision, scale: scale as i8 },
+            ColumnType::Date => SqlType::Date,
+            ColumnType::DateTime => SqlType::DateTime,
+            ColumnType::Char(length) => SqlType::Char(length),
+            ColumnType::Varchar(length) => SqlType::Varchar(length),
+        }
+    }
+
     /// The SQL type that shows an Arrow type of a plan's output.
     pub fn of_arrow(ty: &DataType) -> SqlType {
         match ty {

@@ -5,13 +5,18 @@
 //! | `split` | a text into statements |
 //! | `dialect`, `depth`, `parser`, `ddl`, `dml`, `show`, `set` | a statement's text into a `Statement` |
 //! | `statement` | the syntax trees |
+//! | `labels`, `names`, `context`, `bind` | a query into an optimised logical plan and the metadata of its columns |
 //! | `errors` | sqlparser's and DataFusion's errors as ours |
 
+pub mod bind;
+mod context;
 pub mod ddl;
 pub mod depth;
 pub mod dialect;
 mod dml;
 mod errors;
+pub mod labels;
+pub mod names;
 pub mod parser;
 mod set;
 mod show;

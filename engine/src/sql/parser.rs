@@ -8,6 +8,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::depth;
 use super::dialect::StarlingDialect;
+use super::labels;
 use super::statement::{ExplainMode, Insert, InsertSource, InsertValue, Statement, TableName, Transaction};
 use crate::error::{EngineError, Result};
 
@@ -24,6 +25,8 @@ pub struct Parsed {
     pub hints: Vec<(String, String)>,
     /// Count of `?`.
     pub params: usize,
+    /// Source texts of the items of the outermost SELECT list.
+    pub texts: Option<Vec<String>>,
 }
 
 /// Parses one statement. A trailing `;` is allowed; a text without any token is [`Statement::Empty`].
@@ -34,7 +37,7 @@ pub fn parse(sql: &str) -> Result<Parsed> {
             sql.len()
         )));
     }
-    let tokens = tokenize(sql)?;
+    let mut tokens = tokenize(sql)?;
     let deep = depth::depth(&tokens);
     if deep > depth::EXPRESSION_DEPTH_MAX {
         return Err(EngineError::syntax(format!(
@@ -43,12 +46,21 @@ pub fn parse(sql: &str) -> Result<Parsed> {
         )));
     }
     let hints = set_var_hints(&tokens);
-    let params = tokens.iter().filter(|t| matches!(&t.token, Token::Placeholder(p) if p == "?")).count();
+    let params = number_params(&mut tokens);
+    let texts = labels::item_texts(sql, &tokens);
     let mut parser = StatementParser::new(tokens);
     let statement = parser.statement()?;
     parser.skip(&Token::SemiColon);
     parser.end()?;
-    Ok(Parsed { statement, hints, params })
+    Ok(Parsed { statement, hints, params, texts })
+}
+
+/// Parses a query.
+pub fn parse_query(sql: &str) -> Result<ast::Query> {
+    match parse(sql)?.statement {
+        Statement::Query(query) => Ok(*query),
+        _ => Err(EngineError::syntax("not a query")),
+    }
 }
 
 /// Parses a bare expression (for tests and tools).
@@ -68,6 +80,20 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
     single_quotes(&mut tokens);
     drop_share_lock(&mut tokens);
     Ok(tokens)
+}
+
+/// Gives each `?` its number, in the order of the text: `?1`, `?2`.
+fn number_params(tokens: &mut [TokenWithSpan]) -> usize {
+    let mut count = 0;
+    for token in tokens {
+        if let Token::Placeholder(name) = &mut token.token {
+            if name == "?" {
+                count += 1;
+                *name = format!("?{count}");
+            }
+        }
+    }
+    count
 }
 
 /// `LOCK IN SHARE MODE` at the end asks for nothing that a snapshot does not give, and reads as an alias to sqlparser.
