@@ -71,7 +71,6 @@ pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
     let served = http1::Builder::new()
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true)
         .half_close(false)
         .serve_connection(io::Transport::new(socket.clone()), service)
         .await;
