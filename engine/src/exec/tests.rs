@@ -2,6 +2,7 @@
 //! without the fast lane. The cores are real executors; the tablets are rows in memory, so that what is tested here is planning and
 //! execution alone.
 
+mod node;
 mod statements;
 mod world;
 
