@@ -82,6 +82,8 @@ constructors! {
     memory_limit(who, used, limit) = 5609, b"53200", "Memory of {who} exceed limit. Used: {used}, Limit: {limit}. Retry when loads and queries before it are done, or raise --memory";
     /// R11: a snapshot older than the limit.
     snapshot_too_old(seq) = 5609, b"72000", "Snapshot {seq} is too old; run the statement again";
+    /// A request was dropped without an answer.
+    unanswered() = 1053, b"08S01", "No answer: the server is stopping, or the task that had the request failed (see the server's log)";
     shutting_down() = 1053, b"08S01", "Server shutdown in progress";
     /// A file of the data directory does not hold what it should.
     damaged(detail) = 5609, b"XX001", "Data is damaged: {detail}";

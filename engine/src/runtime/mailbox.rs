@@ -36,9 +36,9 @@ impl<T> Reply<T> {
 pub struct ReplySlot<T>(oneshot::Receiver<T>);
 
 impl<T> ReplySlot<T> {
-    /// The answer; an error when the other side went away without one (its core stops).
+    /// The answer; an error when the other side went away without one.
     pub async fn recv(self) -> Result<T> {
-        self.0.await.map_err(|_| EngineError::shutting_down())
+        self.0.await.map_err(|_| EngineError::unanswered())
     }
 }
 

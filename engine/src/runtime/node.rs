@@ -53,16 +53,16 @@ pub struct Node {
 
 /// One executor, as its starter sees it.
 struct Running {
-    end: Option<oneshot::Sender<End>>,
+    end: flume::Sender<End>,
     thread: ExecutorJoinHandle<StopReport>,
 }
 
-/// How an executor ends.
+/// The steps of an end. Each is taken by all cores before the next: a commit of one core needs the others to be there.
 enum End {
-    /// In order.
-    Stop,
-    /// At once, as a killed process would; tests of recovery do this.
-    Abandon,
+    /// Nothing new; commits in flight and background work end. Answered when that is so.
+    Drain(std::sync::mpsc::Sender<()>),
+    /// Close the files and end. Without `Drain` before: at once, as a killed process would (tests of recovery do this).
+    Leave,
 }
 
 /// What an executor is given.
@@ -73,7 +73,7 @@ struct CoreStart {
     inbox: Inbox,
     image: oneshot::Receiver<CoreImage>,
     ready: std::sync::mpsc::Sender<Result<CoreId>>,
-    end: oneshot::Receiver<End>,
+    end: flume::Receiver<End>,
     /// Core 0: recovers and hands out the images.
     leader: Option<Leader>,
 }
@@ -130,33 +130,39 @@ impl Node {
 
     /// Stops in order: sessions are ended, commits in flight finish, background work ends, files are closed. Blocks.
     pub fn stop(mut self) -> StopReport {
-        self.end(|| End::Stop)
+        let (drained, answers) = std::sync::mpsc::channel();
+        for core in &self.cores {
+            drop(core.end.send(End::Drain(drained.clone())));
+        }
+        drop(drained);
+        // Ends when every core has answered or is gone.
+        answers.iter().for_each(drop);
+        self.leave()
     }
 
     /// Ends the cores at once, as if the process were killed: what is not durable is lost. For tests of recovery.
     pub fn abandon(mut self) {
-        self.end(|| End::Abandon);
+        self.leave();
     }
 
-    fn end(&mut self, how: impl Fn() -> End) -> StopReport {
+    fn leave(&mut self) -> StopReport {
         let mut report = StopReport::default();
         let running: Vec<Running> = self.cores.drain(..).collect();
-        let (ends, threads): (Vec<_>, Vec<_>) = running.into_iter().map(|r| (r.end, r.thread)).unzip();
-        ends.into_iter().flatten().for_each(|end| drop(end.send(how())));
-        for (core, thread) in threads.into_iter().enumerate() {
-            match thread.join() {
+        running.iter().for_each(|core| drop(core.end.send(End::Leave)));
+        for (id, core) in running.into_iter().enumerate() {
+            match core.thread.join() {
                 Ok(ended) => {
                     report.commits_drained += ended.commits_drained;
                     report.errors.extend(ended.errors);
                 }
-                Err(error) => report.errors.push(format!("core {core}: {error}")),
+                Err(error) => report.errors.push(format!("core {id}: {error}")),
             }
         }
         report
     }
 
     fn give_up(&mut self, error: EngineError) -> EngineError {
-        self.end(|| End::Abandon);
+        self.leave();
         error
     }
 }
@@ -172,7 +178,7 @@ fn spawn_all(
     let mut leader = Some(Leader { mesh: mesh.to_vec(), images });
     let mut running = Vec::new();
     for (id, (inbox, image)) in inboxes.into_iter().zip(slots).enumerate() {
-        let (end, ended) = oneshot::channel();
+        let (end, ended) = flume::bounded(2);
         let start = CoreStart {
             id: CoreId(id as u16),
             cpu: cpus[id % cpus.len()],
@@ -183,7 +189,7 @@ fn spawn_all(
             end: ended,
             leader: leader.take(),
         };
-        running.push(Running { end: Some(end), thread: spawn(start)? });
+        running.push(Running { end, thread: spawn(start)? });
     }
     Ok(running)
 }
@@ -212,10 +218,11 @@ async fn run_core(start: CoreStart) -> StopReport {
     };
     drop(ready.send(Ok(id)));
     drop(ready);
-    let report = match end.await {
-        Ok(End::Stop) => boot::close(&core).await,
-        Ok(End::Abandon) | Err(_) => StopReport::default(),
-    };
+    let mut report = StopReport::default();
+    while let Ok(End::Drain(drained)) = end.recv_async().await {
+        report = boot::drain(&core).await;
+        drop(drained);
+    }
     core.leave();
     report
 }

@@ -124,21 +124,20 @@ fn start_tasks(core: &Rc<Core>, inbox: Inbox) {
     pump::start(core, inbox);
 }
 
-/// Stops in order: nothing new, commits in flight end, background work ends, the log is closed.
-pub(crate) async fn close(core: &Rc<Core>) -> StopReport {
+/// Nothing new; commits in flight end, background work ends, the log is closed. The core still serves the commits of others.
+pub(crate) async fn drain(core: &Rc<Core>) -> StopReport {
     let mut errors = Vec::new();
     core.begin_stop();
     let commits_drained = core.commits_in_flight() as u64;
-    if within(STOP_WAIT, core.commits().drained(COMMITS_IN_FLIGHT_MAX)).await.is_none() {
-        errors.push(format!("core {}: commits in flight did not end within {} s", core.id(), STOP_WAIT.as_secs()));
-    }
-    if within(STOP_WAIT, core.background.drained()).await.is_none() {
-        errors.push(format!("core {}: rewrites did not end within {} s", core.id(), STOP_WAIT.as_secs()));
-    }
+    let mut ended = |what: &str, in_time: Option<()>| {
+        if in_time.is_none() {
+            errors.push(format!("core {}: {what} did not end within {} s", core.id(), STOP_WAIT.as_secs()));
+        }
+    };
+    ended("commits in flight", within(STOP_WAIT, core.commits().drained(COMMITS_IN_FLIGHT_MAX)).await);
+    ended("rewrites", within(STOP_WAIT, core.background.drained()).await);
     core.log().close();
-    if within(STOP_WAIT, core.log_ended.wait()).await.is_none() {
-        errors.push(format!("core {}: the log did not end within {} s", core.id(), STOP_WAIT.as_secs()));
-    }
+    ended("the log", within(STOP_WAIT, core.log_ended.wait()).await);
     StopReport { commits_drained, errors }
 }
 

@@ -1,22 +1,27 @@
 //! The tablets a core owns, dropped ones included until no snapshot needs them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use starling_storage::ids::{Seq, TabletId};
 use starling_storage::tablet::Tablet;
+
+/// How old the sum of write memory may be.
+const WRITE_MEMORY_AGE: Duration = Duration::from_millis(10);
 
 /// See the head of the file.
 pub(super) struct Tablets {
     owned: RefCell<BTreeMap<TabletId, Rc<Tablet>>>,
     /// Dropped by this number: readers older than it still find them.
     dropped: RefCell<BTreeMap<TabletId, Seq>>,
+    write_memory: Cell<(Option<Instant>, usize)>,
 }
 
 impl Tablets {
     pub fn new(owned: BTreeMap<TabletId, Rc<Tablet>>) -> Tablets {
-        Tablets { owned: RefCell::new(owned), dropped: RefCell::default() }
+        Tablets { owned: RefCell::new(owned), dropped: RefCell::default(), write_memory: Cell::default() }
     }
 
     pub fn get(&self, id: TabletId) -> Option<Rc<Tablet>> {
@@ -54,8 +59,19 @@ impl Tablets {
         gone.into_iter().filter_map(|id| Some((id, owned.remove(&id)?))).collect()
     }
 
-    /// Bytes of rows in memory and of what belongs to them; the primary indexes are not counted.
+    /// Bytes of rows in memory and of what belongs to them; the primary indexes are not counted. At most a moment old: it costs a walk
+    /// over all rowsets.
     pub fn write_memory(&self) -> usize {
+        let (at, bytes) = self.write_memory.get();
+        if at.is_some_and(|at| at.elapsed() < WRITE_MEMORY_AGE) {
+            return bytes;
+        }
+        let bytes = self.walk();
+        self.write_memory.set((Some(Instant::now()), bytes));
+        bytes
+    }
+
+    fn walk(&self) -> usize {
         let stats = |tablet: &Rc<Tablet>| {
             let stats = tablet.stats();
             stats.memory_bytes.saturating_sub(stats.index_bytes)

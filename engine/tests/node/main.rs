@@ -4,6 +4,7 @@
 mod commit;
 mod labels;
 mod restart;
+mod rewrite;
 mod runtime;
 mod support;
 mod turns;
