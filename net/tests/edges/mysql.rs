@@ -112,7 +112,7 @@ fn statement_errors_leave_the_session_usable() {
     let mut client = connect();
     assert_eq!(code(client.query("SELEC 1")), 1064);
     assert!(matches!(code(client.query("SELECT * FROM no_db.no_table")), 1046 | 1049 | 1146 | 5501 | 5502));
-    assert_eq!(code(client.query("SELECT no_such_column")), 1054);
+    assert!(matches!(code(client.query("SELECT no_such_column")), 1054 | 5509));
     assert_eq!(client.query("SELECT 2").unwrap().text(), [["2"]]);
     // Not UTF-8.
     client.send(com::QUERY, b"SELECT '\xff\xfe'").unwrap();

@@ -1,6 +1,6 @@
 //! OK, ERR and EOF packets.
 
-use crate::codec::{Reader, lossy, put_lenenc_int};
+use crate::codec::{Reader, lossy, put_lenenc_bytes, put_lenenc_int};
 use crate::constants::capability;
 use crate::error::{Result, WireError};
 
@@ -33,7 +33,10 @@ impl OkPacket {
         put_lenenc_int(out, self.last_insert_id);
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.warnings.to_le_bytes());
-        out.extend_from_slice(self.info.as_bytes());
+        // The documentation says "rest of the packet"; MySQL writes a length before it, and libmariadb insists on one.
+        if !self.info.is_empty() {
+            put_lenenc_bytes(out, self.info.as_bytes());
+        }
     }
 
     /// Reads an OK packet, either header.
@@ -47,8 +50,17 @@ impl OkPacket {
             last_insert_id: reader.lenenc_int()?,
             status: reader.u16()?,
             warnings: reader.u16()?,
-            info: lossy(reader.rest()),
+            info: info(reader.rest()),
         })
+    }
+}
+
+/// The info of an OK packet: with its length before it, or as the rest of the packet, which some servers send.
+fn info(rest: &[u8]) -> String {
+    let mut reader = Reader::new(rest);
+    match reader.lenenc_bytes() {
+        Ok(text) if reader.is_empty() => lossy(text),
+        _ => lossy(rest),
     }
 }
 
