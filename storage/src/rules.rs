@@ -7,6 +7,22 @@
 pub(crate) enum Rule {
     /// R3: groups are written and synced one after the other.
     SyncAny,
+    /// R5: nothing above W is flushed.
+    FlushAboveW,
+    /// R6: keys written since p are looked up again.
+    NoRedo,
+    /// R6: also after a flush.
+    RedoMemoryOnly,
+    /// R12: deaths above F are not folded.
+    FoldAboveF,
+    /// R14: deaths above the c of a running rewrite are not folded.
+    RewriteUnpinned,
+    /// R14: snapshots below c read the inputs.
+    SwitchOld,
+    /// R14: deaths since c are carried over to the outputs.
+    NoTranslate,
+    /// R14: positions of staged transactions are translated.
+    StagedStale,
     /// R15: edits carry delete entries of all files.
     EditNoDels,
     /// R15: also those of the outputs.

@@ -6,7 +6,7 @@
 //! caller verifies candidates against the stored key columns before the transaction gets its number (R6).
 //!
 //! Shards are found through a directory over the leading bits of the mixed tag (extendible hashing: Fagin et al., TODS 1979)
-//! and split one at a time at 24 to 32 Ki keys, so no growth step moves more than half a MiB.
+//! and split one at a time at 4 to 5.3 Ki keys, so no growth step moves more than 90 KiB.
 //! The batch calls hash all, prefetch all, then probe, in groups that fit the processor's outstanding misses.
 
 mod shard;
@@ -15,8 +15,9 @@ mod tests;
 
 use shard::{Shard, spread};
 
-/// A shard splits at this many keys, or up to a third more.
-const SPLIT_KEYS: usize = 24 * 1024;
+/// A shard splits at this many keys, or up to a third more. Small shards are rebuilt within a core's own cache and below the
+/// size at which allocators go to the kernel; the directory has four bytes for each.
+const SPLIT_KEYS: usize = 4 * 1024;
 /// Directory bits beyond those that evenly spread keys would need; a shard that may not split further grows instead, so
 /// that keys made to collide cannot blow up the directory.
 const SPARE_DEPTH: u32 = 4;

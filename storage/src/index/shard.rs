@@ -1,5 +1,5 @@
-//! One shard of the primary index: open addressing over buckets of nine slots that fill two cache lines. A shard holds at
-//! most about 32 Ki keys, so that growing or splitting it moves less than 0.5 MiB, sequentially, well under a millisecond.
+//! One shard of the primary index: open addressing over buckets of nine slots that fill two cache lines. A shard is small, so
+//! that growing or splitting it, which walks it from front to back, takes a few tens of microseconds.
 //!
 //! ```text
 //! bucket, 128 bytes:  9 x tag u64 | 9 x row u32 | 9 x rowset slot u16 | u16: bits 0-8 occupied, bit 15 overflowed

@@ -13,6 +13,7 @@ use crate::log::{PartBody, TabletPart};
 use crate::manifest::FileMeta;
 use crate::rows;
 use crate::rowset::RowsetData;
+use crate::rules::{Rule, off};
 use crate::schema::Predicate;
 use arrow::array::RecordBatch;
 use std::ops::Range;
@@ -58,10 +59,7 @@ impl Tablet {
             return Err(StorageError::Invalid(format!("a record of tablet {} for tablet {}", part.tablet, self.id)));
         }
         match &part.body {
-            PartBody::Rows(bytes) => {
-                let normal = self.normalize(&rows::decode(&self.schema, bytes)?)?;
-                self.stage_memory(normal, part.clone()).await
-            }
+            PartBody::Rows(bytes) => self.stage_again(rows::decode(&self.schema, bytes)?, part.clone()).await,
             PartBody::Files(files) => {
                 self.index().await?;
                 let ticket = self.open_ticket();
@@ -202,8 +200,11 @@ impl State {
         let recent = remember.then(|| self.recent.begin(turn, encoded));
         for i in range {
             let (tag, new) = (keys.keys.tags[i], at(i));
-            let known = self.recent.find(tag, encoded.get(i), p).unwrap_or(keys.at[i]);
-            let old = self.slots.resolve(known);
+            let rewritten = if off(Rule::NoRedo) { None } else { self.recent.find(tag, encoded.get(i), p) };
+            let old = match rewritten {
+                None if off(Rule::StagedStale) => keys.at[i],
+                known => self.slots.resolve(known.unwrap_or(keys.at[i])),
+            };
             let slots = &self.slots;
             let here = |entry: Locator| slots.resolve(entry) == old;
             match (old.is_none(), new.is_none()) {

@@ -6,6 +6,7 @@ use crate::key::{KeyEncoder, Keys, key_hash};
 use crate::schema::{ColumnType, TabletSchema};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// How the keys of a tablet become tags.
@@ -17,6 +18,7 @@ pub(super) enum KeyCodec {
 }
 
 /// The keys of some rows.
+#[derive(Clone, Default)]
 pub(super) struct TaggedKeys {
     /// One tag a row.
     pub(super) tags: Vec<u64>,
@@ -25,6 +27,16 @@ pub(super) struct TaggedKeys {
 }
 
 impl TaggedKeys {
+    /// The keys of the given rows.
+    pub(super) fn take(&self, rows: &[u32]) -> TaggedKeys {
+        let keys = self.keys.as_ref().map(|keys| {
+            let mut taken = Keys::default();
+            rows.iter().for_each(|&row| taken.push(keys.get(row as usize)));
+            Rc::new(taken)
+        });
+        TaggedKeys { tags: rows.iter().map(|&row| self.tags[row as usize]).collect(), keys }
+    }
+
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
         self.tags.capacity() * 8 + self.keys.as_ref().map_or(0, |keys| keys.len() * 32)
@@ -103,39 +115,44 @@ fn pack(column: &ArrayRef, width: u32, tags: &mut [u64]) {
     debug_assert_eq!(column.null_count(), 0, "key columns of exact tags are NOT NULL");
 }
 
-/// The last row of each key, ascending: which rows of a batch count ("last wins"). `None` when all do.
-pub(super) fn last_of_each_key(keys: &TaggedKeys) -> Option<Vec<u32>> {
-    let rows = keys.tags.len();
-    if rows < 2 {
-        return None;
+/// Finds which rows of a batch count: the last one of each key. Open addressing over row numbers, from the last row to the first, so
+/// that who comes first stays.
+pub(super) struct LastOfEachKey {
+    table: Vec<u32>,
+    lost: Vec<u32>,
+}
+
+impl LastOfEachKey {
+    pub(super) fn new(rows: usize) -> LastOfEachKey {
+        LastOfEachKey { table: vec![u32::MAX; (rows * 2).next_power_of_two()], lost: Vec::new() }
     }
-    // Open addressing over row numbers, from the last row to the first: who comes first stays.
-    let size = (rows * 2).next_power_of_two();
-    let (mask, mut table) = (size - 1, vec![u32::MAX; size]);
-    let mut lost: Vec<u32> = Vec::new();
-    for row in (0..rows).rev() {
-        let tag = keys.tags[row];
-        let mut at = crate::key::mix64(tag) as usize & mask;
-        loop {
-            match table[at] {
-                u32::MAX => {
-                    table[at] = row as u32;
-                    break;
+
+    /// Looks at a range of rows; ranges come from the last to the first.
+    pub(super) fn scan(&mut self, keys: &TaggedKeys, rows: Range<usize>) {
+        let mask = self.table.len() - 1;
+        for row in rows.rev() {
+            let tag = keys.tags[row];
+            let mut at = crate::key::mix64(tag) as usize & mask;
+            loop {
+                match self.table[at] {
+                    u32::MAX => {
+                        self.table[at] = row as u32;
+                        break;
+                    }
+                    other if keys.tags[other as usize] == tag && same_key(keys, other as usize, row) => {
+                        self.lost.push(row as u32);
+                        break;
+                    }
+                    _ => at = (at + 1) & mask,
                 }
-                other if keys.tags[other as usize] == tag && same_key(keys, other as usize, row) => {
-                    lost.push(row as u32);
-                    break;
-                }
-                _ => at = (at + 1) & mask,
             }
         }
     }
-    if lost.is_empty() {
-        return None;
+
+    /// The rows that are written over by a later one, descending.
+    pub(super) fn lost(self) -> Vec<u32> {
+        self.lost
     }
-    lost.reverse();
-    let mut lost = lost.into_iter().peekable();
-    Some((0..rows as u32).filter(|row| lost.next_if_eq(row).is_none()).collect())
 }
 
 fn same_key(keys: &TaggedKeys, a: usize, b: usize) -> bool {
@@ -161,15 +178,21 @@ mod tests {
         assert_eq!(tags, vec![1 << 8, 1 << 8 | 0xff, 0xff_ffff_ffff, 1]);
     }
 
+    fn lost(keys: &TaggedKeys) -> Vec<u32> {
+        let mut last = LastOfEachKey::new(keys.tags.len());
+        let half = keys.tags.len() / 2;
+        last.scan(keys, half..keys.tags.len());
+        last.scan(keys, 0..half);
+        last.lost()
+    }
+
     #[test]
     fn the_last_row_of_a_key_wins() {
         let codec = KeyCodec::Hashed(KeyEncoder::new(vec![0]), u64::MAX);
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "a", "c", "b", "b"]));
         let keys = codec.tag(&batch(vec![text])).unwrap();
-        assert_eq!(last_of_each_key(&keys), Some(vec![2, 3, 5]));
+        assert_eq!(lost(&keys), vec![4, 1, 0]);
         let forged = TaggedKeys { tags: vec![7; 6], keys: keys.keys.clone() };
-        assert_eq!(last_of_each_key(&forged), Some(vec![2, 3, 5]), "colliding hashes are told apart");
-        let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
-        assert_eq!(last_of_each_key(&codec.tag(&batch(vec![text])).unwrap()), None);
+        assert_eq!(lost(&forged), vec![4, 1, 0], "colliding hashes are told apart");
     }
 }

@@ -9,7 +9,7 @@
 //! | `rewrite.rs`, `merge.rs` | flush and compaction, one routine (R14, R15) |
 //! | `policy.rs` | when to flush and what to compact |
 //! | `open.rs` | from the manifest's state; the primary index is built from the key columns when it is first needed |
-//! | `keys.rs`, `recent.rs`, `history.rs`, `turnstile.rs` | parts of the above |
+//! | `keys.rs`, `recent.rs`, `history.rs` | parts of the above |
 //!
 //! Not `Send`. All methods take `&self` and are called on the owner core; no `RefCell` borrow lives across an await. One apply runs at a
 //! time, in the order of the numbers (the caller's pump sees to that); everything else may overlap at awaits.
@@ -30,7 +30,6 @@ mod recent;
 mod rewrite;
 mod scan;
 mod stage;
-mod turnstile;
 
 pub use policy::{Rewrite, RewriteContext};
 pub use rewrite::RewriteReport;
@@ -44,7 +43,9 @@ use crate::ids::{FileId, Seq, TabletId};
 use crate::index::PrimaryIndex;
 use crate::memtable::Memtable;
 use crate::rowset::{Rowset, RowsetData, Slots};
+use crate::rules::{Rule, off};
 use crate::schema::{Predicate, TableKind, TabletSchema};
+use crate::wait::Exclusive;
 use arrow::datatypes::SchemaRef;
 use history::History;
 use keys::KeyCodec;
@@ -52,7 +53,6 @@ use recent::{Recent, Tickets};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use turnstile::Turnstile;
 
 /// Sizes at which a tablet does things. One set for all tablets of a core.
 #[derive(Clone, Debug)]
@@ -158,8 +158,8 @@ pub struct Tablet {
     state: RefCell<State>,
     tickets: Rc<Tickets>,
     /// R15: one manifest edit in flight.
-    editing: Turnstile,
-    indexing: Turnstile,
+    editing: Exclusive,
+    indexing: Exclusive,
     index_ready: Cell<bool>,
     flushing: Cell<bool>,
     compacting: Cell<bool>,
@@ -220,8 +220,8 @@ impl Tablet {
             env,
             state: RefCell::new(state),
             tickets: Rc::default(),
-            editing: Turnstile::default(),
-            indexing: Turnstile::default(),
+            editing: Exclusive::default(),
+            indexing: Exclusive::default(),
             index_ready: Cell::new(true),
             flushing: Cell::new(false),
             compacting: Cell::new(false),
@@ -330,8 +330,9 @@ impl Tablet {
             keep
         });
         // R12, R14: deaths fold below the oldest pin, not above F, and not above the c of a running rewrite.
-        let running = state.running.iter().min().copied().unwrap_or(Seq::MAX);
-        let bound = oldest.min(state.flushed).min(running);
+        let pinned = if off(Rule::RewriteUnpinned) { &[][..] } else { &state.running };
+        let flushed = if off(Rule::FoldAboveF) { Seq::MAX } else { state.flushed };
+        let bound = oldest.min(flushed).min(pinned.iter().min().copied().unwrap_or(Seq::MAX));
         state.rowsets.iter().for_each(|rowset| rowset.dead.borrow_mut().fold(bound));
         state.history.prune(oldest);
         state.recent.prune(self.tickets.least());

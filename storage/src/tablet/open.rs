@@ -1,7 +1,7 @@
 //! Opening a tablet from the manifest's state. Scans can begin at once; the primary index is built from the key columns when a stage, a
 //! point read or a replayed record first asks for it, or when [`Tablet::index`] is called ahead of them.
 
-use super::keys::{KeyCodec, TaggedKeys};
+use super::keys::TaggedKeys;
 use super::{DeleteWhere, Tablet, TabletEnv};
 use crate::delvector::DelVector;
 use crate::error::{Result, StorageError};
@@ -12,6 +12,7 @@ use crate::manifest::TabletState;
 use crate::rowset::{Rowset, RowsetData};
 use crate::schema::TabletSchema;
 use crate::segment::Segment;
+use arrow::array::RecordBatch;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ impl Tablet {
         if self.index_ready.get() {
             return Ok(());
         }
-        let _turn = self.indexing.enter().await;
+        let _turn = self.indexing.hold().await;
         if self.index_ready.get() {
             return Ok(());
         }
@@ -106,22 +107,49 @@ impl Tablet {
     /// The keys of all rows of a segment, read in slices.
     pub(super) async fn read_keys(&self, segment: &Segment) -> Result<TaggedKeys> {
         let columns = self.schema.key_positions();
-        let mut all = TaggedKeys { tags: Vec::with_capacity(segment.rows() as usize), keys: None };
-        let mut encoded = Keys::default();
+        let mut builder = KeysBuilder::default();
         let mut start = 0;
         while start < segment.rows() {
             let len = KEY_ROWS.min(segment.rows() - start);
-            let keys = self.codec.tag(&segment.read(&columns, start, len).await?)?;
-            all.tags.extend(keys.tags);
-            if let Some(keys) = keys.keys {
-                (0..keys.len()).for_each(|row| encoded.push(keys.get(row)));
-            }
+            builder.add(self.codec.tag(&segment.read(&columns, start, len).await?)?);
             start += len;
             self.env.disk.yield_now().await;
         }
-        if matches!(self.codec, KeyCodec::Hashed(..)) {
-            all.keys = Some(Rc::new(encoded));
+        Ok(builder.finish())
+    }
+
+    /// The keys of all rows of a batch, in slices.
+    pub(super) async fn tag_keys(&self, batch: &RecordBatch) -> Result<TaggedKeys> {
+        let rows = KEY_ROWS as usize;
+        if batch.num_rows() <= rows {
+            return self.codec.tag(batch);
         }
-        Ok(all)
+        let mut builder = KeysBuilder::default();
+        for start in (0..batch.num_rows()).step_by(rows) {
+            builder.add(self.codec.tag(&batch.slice(start, rows.min(batch.num_rows() - start)))?);
+            self.env.disk.yield_now().await;
+        }
+        Ok(builder.finish())
+    }
+}
+
+/// Gathers keys slice by slice.
+#[derive(Default)]
+struct KeysBuilder {
+    tags: Vec<u64>,
+    keys: Option<Keys>,
+}
+
+impl KeysBuilder {
+    fn add(&mut self, more: TaggedKeys) {
+        self.tags.extend(more.tags);
+        if let Some(more) = more.keys {
+            let keys = self.keys.get_or_insert_default();
+            (0..more.len()).for_each(|row| keys.push(more.get(row)));
+        }
+    }
+
+    fn finish(self) -> TaggedKeys {
+        TaggedKeys { tags: self.tags, keys: self.keys.map(Rc::new) }
     }
 }

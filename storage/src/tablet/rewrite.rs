@@ -10,7 +10,8 @@
 //! re-point  the index's positions, in slices
 //! later     reclaim returns the inputs when no pin or fragment needs them
 //! ```
-//! A flush reads at c <= W. A rewrite of files reads at c <= F, because replay starts from the tablet as it was at F [compact-at-w].
+//! A flush reads at c <= W. A rewrite of files reads at c <= F, because replay starts from the tablet as it was at F [compact-at-w]. (As
+//! long as records carry whole rows, replay does not read what it replaces, and nothing shows the difference; partial updates will.)
 //! Deaths that arrive while it runs are logged on the inputs and translated through the map, the last of them in the switch.
 
 use super::merge::{self, Merge, Output, Written, blank_map};
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::ids::{FileId, Seq};
 use crate::manifest::{Edit, FileMeta, Manifest};
 use crate::rowset::{RowMap, Rowset, RowsetData};
+use crate::rules::{Rule, off};
 use crate::segment::Segment;
 use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
@@ -98,7 +100,7 @@ impl Tablet {
         let (written, maps) = self.build(&job).await?;
         let mut deaths = Deaths::new(&job, &written, maps);
         self.prepare(&mut job, &written).await?;
-        let turn = self.editing.enter().await;
+        let turn = self.editing.hold().await;
         deaths.catch_up(self, &job).await;
         let edit = self.edit(&job);
         let (flushed, added, removed) = (edit.flushed, edit.added.clone(), edit.removed.clone());
@@ -125,6 +127,7 @@ impl Tablet {
     fn begin(&self, kind: &Rewrite, w: Seq) -> Option<Job<'_>> {
         let flush = *kind == Rewrite::Flush;
         let flag = if flush { &self.flushing } else { &self.compacting };
+        let w = if off(Rule::FlushAboveW) { self.applied() } else { w };
         if flag.get() {
             return None;
         }
@@ -211,7 +214,8 @@ impl Tablet {
             let segment = Segment::open(&self.env.disk, &self.env.cache, &file.file.path(), file.file).await?;
             let meta = FileMeta { file: file.file, rows: file.rows, bytes: file.bytes, min_seq, max_seq };
             let mut state = self.state.borrow_mut();
-            let rowset = state.add_rowset(RowsetData::File { segment, meta }, job.c, job.c)?;
+            let from = if off(Rule::SwitchOld) { Seq::ZERO } else { job.c };
+            let rowset = state.add_rowset(RowsetData::File { segment, meta }, from, job.c)?;
             state.rowsets.pop();
             job.hidden.push(rowset);
         }
@@ -259,7 +263,7 @@ impl Tablet {
         let (tickets, history) = (self.tickets.next(), state.history.end());
         let mut moved = Vec::with_capacity(job.inputs.len());
         for (input, to) in job.inputs.iter().zip(deaths.maps) {
-            input.until.set(job.c);
+            input.until.set(if off(Rule::SwitchOld) { Seq::ZERO } else { job.c });
             state.slots.set_moved(input.slot, RowMap::new(to, outputs.clone()), tickets, history);
             moved.push(input.slot);
         }
@@ -273,6 +277,9 @@ impl Tablet {
             state.rowsets.push(output);
         }
         state.flushed = flushed;
+        if off(Rule::RedoMemoryOnly) {
+            state.recent.prune(None);
+        }
         moved
     }
 
@@ -331,7 +338,7 @@ impl Deaths {
             let Some((seq, input, row)) = job.inputs.iter().enumerate().filter_map(next).min() else { return true };
             self.read[input] += 1;
             let ordinal = self.maps[input][row as usize];
-            if ordinal != RowMap::DROPPED {
+            if ordinal != RowMap::DROPPED && !off(Rule::NoTranslate) {
                 let output = self.firsts.partition_point(|&first| first <= ordinal) - 1;
                 job.hidden[output].dead.borrow_mut().insert(ordinal - self.firsts[output], seq);
             }

@@ -4,7 +4,7 @@
 //! are probed at p, and every candidate is verified against the stored key columns; keys written between p and apply are
 //! found in the tablet's memory of recent keys. Big batches become sorted, synced segment files.
 
-use super::keys::{TaggedKeys, last_of_each_key};
+use super::keys::{LastOfEachKey, TaggedKeys};
 use super::merge::{Merge, Output};
 use super::recent::Ticket;
 use super::{State, Tablet};
@@ -15,9 +15,9 @@ use crate::rows::{self, Rows};
 use crate::rowset::Rowset;
 use crate::schema::Predicate;
 use crate::segment::Segment;
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{concat_batches, take_record_batch};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -64,7 +64,7 @@ pub(super) struct ProbedKeys {
 
 impl ProbedKeys {
     pub(super) fn none() -> ProbedKeys {
-        ProbedKeys { keys: TaggedKeys { tags: Vec::new(), keys: None }, at: Vec::new() }
+        ProbedKeys { keys: TaggedKeys::default(), at: Vec::new() }
     }
 }
 
@@ -87,12 +87,41 @@ impl Staged {
     }
 }
 
+/// The keys of a batch, and its rows that a later one of the same key writes over, descending.
+struct Chosen {
+    keys: TaggedKeys,
+    lost: Vec<u32>,
+}
+
+impl Chosen {
+    /// The rows that count.
+    fn kept(&self, rows: usize) -> BooleanBuffer {
+        let mut kept = BooleanBufferBuilder::new(rows);
+        kept.append_n(rows, true);
+        self.lost.iter().for_each(|&row| kept.set_bit(row as usize, false));
+        kept.finish()
+    }
+}
+
 /// A batch brought into the order in which it is applied: upserts (full rows), then deletes (keys); no key twice.
-pub(super) struct Normal {
-    pub(super) upserts: RecordBatch,
+struct Normal {
+    upserts: RecordBatch,
     /// Rows of which only the key columns count.
-    pub(super) deletes: Option<RecordBatch>,
-    pub(super) keys: TaggedKeys,
+    deletes: Option<RecordBatch>,
+    /// Of the upserts, then of the deletes.
+    keys: TaggedKeys,
+}
+
+/// Bytes of a batch's values, not of the buffers it may share with others.
+fn batch_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| match column.as_string_opt::<i32>() {
+        Some(text) => {
+            let offsets = text.value_offsets();
+            (offsets[text.len()] - offsets[0]) as usize + text.len() * 4
+        }
+        None => column.data_type().primitive_width().map_or(column.len() / 8 + 1, |width| width * column.len()),
+    };
+    batch.columns().iter().map(bytes).sum()
 }
 
 impl Tablet {
@@ -100,10 +129,12 @@ impl Tablet {
     ///
     /// Errors: `Invalid` for rows of another shape, NULL in a NOT NULL column, a delete without a primary key; those of the disk.
     pub async fn stage(&self, rows: Rows) -> Result<Staged> {
-        if rows.len() > self.env.limits.staged_rows || rows.memory_bytes() > self.env.limits.staged_bytes {
-            return self.stage_files(rows).await;
+        let chosen = self.choose(&rows).await?;
+        let limits = &self.env.limits;
+        if rows.len() > limits.staged_rows || batch_bytes(&rows.batch) > limits.staged_bytes {
+            return self.stage_files(rows, chosen).await;
         }
-        let normal = self.normalize(&rows)?;
+        let normal = self.normalize(&rows, chosen)?;
         let part = self.rows_part(&normal)?;
         self.stage_memory(normal, part).await
     }
@@ -144,7 +175,13 @@ impl Tablet {
         TabletPart { tablet: self.id, schema_version: self.schema.version, body }
     }
 
-    pub(super) async fn stage_memory(&self, normal: Normal, part: TabletPart) -> Result<Staged> {
+    /// Replay: stages the rows of a record, in memory whatever their number.
+    pub(super) async fn stage_again(&self, rows: Rows, part: TabletPart) -> Result<Staged> {
+        let chosen = self.choose(&rows).await?;
+        self.stage_memory(self.normalize(&rows, chosen)?, part).await
+    }
+
+    async fn stage_memory(&self, normal: Normal, part: TabletPart) -> Result<Staged> {
         self.index().await?;
         // The ticket comes first: whatever is written from here on is remembered for this batch (R6).
         let ticket = self.open_ticket();
@@ -152,35 +189,50 @@ impl Tablet {
         Ok(Staged { part, body: StagedBody::Memory(StagedRows { upserts: normal.upserts, keys }), ticket })
     }
 
-    /// Checks the rows and drops all but the last row of each key.
-    pub(super) fn normalize(&self, rows: &Rows) -> Result<Normal> {
+    /// Checks the rows and finds the last one of each key, in slices.
+    async fn choose(&self, rows: &Rows) -> Result<Chosen> {
         let batch = &rows.batch;
         if batch.num_columns() != self.arrow.fields().len() {
             let (found, expected) = (batch.num_columns(), self.arrow.fields().len());
             return Err(StorageError::Invalid(format!("rows of {found} columns for a tablet of {expected}")));
         }
+        let deletes = rows.deletes.as_ref().is_some_and(|d| d.count_set_bits() > 0);
         if !self.is_primary() {
-            if rows.deletes.as_ref().is_some_and(|d| d.count_set_bits() > 0) {
+            if deletes {
                 return Err(StorageError::Invalid("a row delete needs a primary key".into()));
             }
-            let keys = TaggedKeys { tags: Vec::new(), keys: None };
-            return Ok(Normal { upserts: self.full_rows(batch)?, deletes: None, keys });
+            return Ok(Chosen { keys: TaggedKeys::default(), lost: Vec::new() });
         }
         self.check_keys(batch)?;
-        let mut keys = self.codec.tag(batch)?;
-        let (mut batch, mut deletes) = (batch.clone(), rows.deletes.clone());
-        if let Some(kept) = last_of_each_key(&keys) {
-            deletes = deletes.map(|d| BooleanBuffer::collect_bool(kept.len(), |i| d.value(kept[i] as usize)));
-            batch = take_record_batch(&batch, &UInt32Array::from(kept))?;
-            keys = self.codec.tag(&batch)?;
+        let keys = self.tag_keys(batch).await?;
+        let mut last = LastOfEachKey::new(batch.num_rows());
+        let mut end = batch.num_rows();
+        while end > 1 {
+            let start = end.saturating_sub(PROBE_KEYS);
+            last.scan(&keys, start..end);
+            end = start;
+            self.env.disk.yield_now().await;
         }
-        let Some(deletes) = deletes.filter(|d| d.count_set_bits() > 0) else {
-            return Ok(Normal { upserts: self.full_rows(&batch)?, deletes: None, keys });
+        Ok(Chosen { keys, lost: last.lost() })
+    }
+
+    /// Brings a small batch into the order in which it is applied.
+    fn normalize(&self, rows: &Rows, chosen: Chosen) -> Result<Normal> {
+        let deletes = rows.deletes.as_ref().filter(|d| d.count_set_bits() > 0);
+        if deletes.is_none() && chosen.lost.is_empty() {
+            return Ok(Normal { upserts: self.full_rows(&rows.batch)?, deletes: None, keys: chosen.keys });
+        }
+        let kept = chosen.kept(rows.len());
+        let dies = |row: &u32| deletes.is_some_and(|deletes| deletes.value(*row as usize));
+        let (gone, mut order): (Vec<u32>, Vec<u32>) = kept.set_indices().map(|row| row as u32).partition(dies);
+        let upserts = take_record_batch(&rows.batch, &UInt32Array::from(order.clone()))?;
+        order.extend(&gone);
+        let keys = chosen.keys.take(&order);
+        let deletes = match gone.is_empty() {
+            true => None,
+            false => Some(take_record_batch(&rows.batch, &UInt32Array::from(gone))?),
         };
-        let upserts = filter_record_batch(&batch, &BooleanArray::new(!&deletes, None))?;
-        let deletes = filter_record_batch(&batch, &BooleanArray::new(deletes, None))?;
-        let ordered = concat_batches(&batch.schema(), [&upserts, &deletes])?;
-        Ok(Normal { upserts: self.full_rows(&upserts)?, deletes: Some(deletes), keys: self.codec.tag(&ordered)? })
+        Ok(Normal { upserts: self.full_rows(&upserts)?, deletes, keys })
     }
 
     /// The batch under the tablet's own schema, which refuses NULL where the table does.
@@ -205,7 +257,7 @@ impl Tablet {
 
     /// R1: the record holds the rows; replay stages them again.
     fn rows_part(&self, normal: &Normal) -> Result<TabletPart> {
-        let mut bytes = Vec::with_capacity(normal.upserts.get_array_memory_size() + 64);
+        let mut bytes = Vec::with_capacity(batch_bytes(&normal.upserts) + 64 * (normal.upserts.num_columns() + 1));
         let rows = match &normal.deletes {
             None => Rows::upserts(normal.upserts.clone()),
             Some(deletes) => {
@@ -248,34 +300,39 @@ impl Tablet {
         Ok(ProbedKeys { keys, at })
     }
 
-    /// R6: a big batch is sorted into segment files, which are synced before the number.
-    async fn stage_files(&self, rows: Rows) -> Result<Staged> {
-        let normal = self.normalize(&rows)?;
-        drop(rows);
+    /// R6: a big batch is sorted into segment files, which are synced before the number. What the writer refuses (NULL in a NOT NULL
+    /// column) fails here as well.
+    async fn stage_files(&self, rows: Rows, chosen: Chosen) -> Result<Staged> {
         self.index().await?;
+        let kept = chosen.kept(rows.len());
+        drop(chosen);
+        let gone = rows.deletes.as_ref().map(|deletes| &kept & deletes).filter(|gone| gone.count_set_bits() > 0);
+        let upserts = match &gone {
+            Some(gone) => &kept & &!gone,
+            None => kept,
+        };
         let mut files = Vec::new();
-        for (batch, deletes) in [(Some(normal.upserts), false), (normal.deletes, true)] {
-            let Some(batch) = batch.filter(|batch| batch.num_rows() > 0) else { continue };
+        for (mask, deletes) in [(Some(upserts), false), (gone, true)] {
+            let Some(mask) = mask.filter(|mask| mask.count_set_bits() > 0) else { continue };
             // Only keys count in a delete, but a segment has full rows: the rest is written as it came.
             let schema = if deletes { self.relaxed_schema() } else { self.schema.clone() };
             let mut merge = Merge::new(schema.clone(), self.env.clone());
-            merge.add_memory(0, &[(0, batch)], None).await?;
+            let mut live = |first: u32, batch: &RecordBatch| Ok(Some(mask.slice(first as usize, batch.num_rows())));
+            merge.add_memory(0, &[(0, rows.batch.clone())], Some(&mut live)).await?;
             let mut output = Output::new(self, schema);
-            merge.run(&mut output, &mut Vec::new()).await?;
+            merge.run(&mut output, &mut []).await?;
             for written in output.finish().await? {
-                files.push((
-                    StagedFile { file: written.file, rows: written.rows, bytes: written.bytes, deletes },
-                    written,
-                ));
+                files.push(StagedFile { file: written.file, rows: written.rows, bytes: written.bytes, deletes });
             }
         }
+        drop(rows);
         self.env.disk.sync_dir("seg").await?;
         let ticket = self.open_ticket();
         let mut segments = Vec::with_capacity(files.len());
-        for (file, _) in &files {
+        for file in &files {
             segments.push(self.open_staged(*file).await?);
         }
-        let part = self.part_of(PartBody::Files(files.into_iter().map(|f| f.0).collect()));
+        let part = self.part_of(PartBody::Files(files));
         Ok(Staged { part, body: StagedBody::Files(segments), ticket })
     }
 

@@ -14,7 +14,6 @@ use arrow::array::{
     Array, ArrayRef, BooleanBufferBuilder, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::util::display::array_value_to_string;
-use roaring::RoaringBitmap;
 
 /// Kinds of tablets under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,33 +128,7 @@ struct Edits {
 
 impl Edits {
     fn apply(&self, edit: Edit) {
-        let mut state = self.state.borrow_mut();
-        assert!(edit.flushed >= state.flushed, "F never decreases");
-        state.flushed = edit.flushed;
-        state.files.extend(edit.added);
-        for (file, bytes) in edit.deletes {
-            assert!(state.files.iter().any(|meta| meta.file == file), "deletes of a file that is not there");
-            let more = RoaringBitmap::deserialize_from(&bytes[..]).unwrap();
-            let all = match state.deletes.get(&file) {
-                Some(old) => {
-                    let old = RoaringBitmap::deserialize_from(&old[..]).unwrap();
-                    assert!(old.is_disjoint(&more), "a row dies once");
-                    old | more
-                }
-                None => more,
-            };
-            let mut bytes = Vec::new();
-            all.serialize_into(&mut bytes).unwrap();
-            state.deletes.insert(file, bytes);
-        }
-        for file in edit.removed {
-            assert!(state.files.iter().any(|meta| meta.file == file), "a removed file was there");
-            state.files.retain(|meta| meta.file != file);
-            state.deletes.remove(&file);
-        }
-        state.predicates.extend(edit.predicates);
-        state.predicates.retain(|kept| kept.0 > edit.predicates_folded);
-        state.next_file = state.next_file.max(edit.next_file);
+        self.state.borrow_mut().apply(&edit).unwrap();
     }
 }
 

@@ -64,19 +64,21 @@ fn tablet_speed() {
         }
         println!("scan, 30 % of the file dead: {:?}", sum(&tablet, seq).await);
         let ones: Vec<RecordBatch> = (0..100_000).map(|n| batches[n % 200].slice(n / 200, 1)).collect();
-        let mut staged = Vec::new();
-        let start = Instant::now();
+        let (mut stage, mut apply) = (0, 0);
         for one in ones {
-            let one = tablet.stage(Rows::upserts(one)).await.unwrap();
-            staged.push((tablet.part(&one), one));
-        }
-        let stage = start.elapsed().as_nanos() / 100_000;
-        let start = Instant::now();
-        for (part, one) in staged {
             seq += 1;
-            tablet.apply(Seq(seq), &part, Some(one)).await.unwrap();
+            let start = Instant::now();
+            let staged = tablet.stage(Rows::upserts(one)).await.unwrap();
+            let part = tablet.part(&staged);
+            stage += start.elapsed().as_nanos();
+            let start = Instant::now();
+            tablet.apply(Seq(seq), &part, Some(staged)).await.unwrap();
+            apply += start.elapsed().as_nanos();
+            if seq % 1000 == 0 {
+                tablet.reclaim(Seq(seq));
+            }
         }
-        println!("one row: stage {stage} ns, apply {} ns", start.elapsed().as_nanos() / 100_000);
+        println!("one row: stage {} ns, apply {} ns", stage / 100_000, apply / 100_000);
         flush(&tablet, Seq(seq), &edits).await;
         let start = Instant::now();
         let tablet = reopened(Shape::BigInt, &sim, limits, edits.state.borrow().clone()).await.unwrap();
