@@ -114,9 +114,9 @@ fn moved_entries_are_translated_in_slices_beside_inserts() {
     let (mut cursor, mut extra, mut slices) = (0, 150_000u64, 0);
     let to = |l: Locator| if l.slot == 1 { Locator { slot: 2, row: l.row + 1 } } else { l };
     while !index.replace_moved(&mut cursor, 1_000, to) {
-        let more: Vec<u64> = (extra..extra + 20_000).map(mix64).collect();
+        let more: Vec<u64> = (extra..extra + 1_000).map(mix64).collect();
         index.upsert(&more, |i| Locator { slot: 3, row: i as u32 }, &mut Vec::new());
-        (extra, slices) = (extra + 20_000, slices + 1);
+        (extra, slices) = (extra + 1_000, slices + 1);
     }
     assert!(slices > 3);
     let mut out = Vec::new();
