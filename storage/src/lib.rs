@@ -7,6 +7,7 @@ pub mod encoding;
 pub mod error;
 pub mod ids;
 pub mod index;
+pub mod inspect;
 pub mod key;
 pub mod log;
 pub mod manifest;

@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes};
 /// Path of the root record.
 pub const ROOT_PATH: &str = "root";
 /// Bytes of a slot.
-const SLOT_BYTES: usize = 16 * BLOCK_BYTES;
+pub const SLOT_BYTES: usize = 16 * BLOCK_BYTES;
 const MAGIC: u32 = 0x544f_4f52;
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 36;
@@ -63,7 +63,7 @@ impl Root {
             if file.len() < offset + SLOT_BYTES as u64 {
                 continue;
             }
-            match decode(file.read_at(offset, SLOT_BYTES).await?, offset) {
+            match Root::parse(file.read_at(offset, SLOT_BYTES).await?, offset) {
                 Ok(root) if newest.as_ref().is_none_or(|n| n.writes < root.writes) => newest = Some(root),
                 Ok(_) => {}
                 Err(e) => error = Some(e),
@@ -78,6 +78,37 @@ impl Root {
                 StorageError::corrupt(ROOT_PATH, 0, "a whole slot", format!("{} bytes", file.len()))
             })),
         }
+    }
+
+    /// Reads one slot, which lies at `offset` of the file.
+    ///
+    /// Errors: `Corrupt` with that offset; never panics on any bytes.
+    pub fn parse(slot: Bytes, offset: u64) -> Result<Root> {
+        let damage = |expected: &str, found: String| StorageError::corrupt(ROOT_PATH, offset, expected, found);
+        if slot.len() != SLOT_BYTES {
+            return Err(damage("a whole slot", format!("{} bytes", slot.len())));
+        }
+        let crc = crc32c::crc32c(&slot[4..]);
+        let mut input = slot;
+        let found = input.get_u32_le();
+        if crc != found {
+            return Err(damage(&format!("checksum {crc}"), found.to_string()));
+        }
+        let (magic, version) = (input.get_u32_le(), input.get_u32_le());
+        if (magic, version) != (MAGIC, VERSION) {
+            return Err(damage(
+                &format!("magic {MAGIC}, version {VERSION}"),
+                format!("magic {magic}, version {version}"),
+            ));
+        }
+        let (epoch, generation) = (Epoch(input.get_u32_le()), Epoch(input.get_u32_le()));
+        let (cores, _, writes) = (input.get_u16_le(), input.get_u16_le(), input.get_u64_le());
+        let count = input.get_u32_le() as usize;
+        if count > CUTS_MAX {
+            return Err(damage(&format!("at most {CUTS_MAX} cuts"), count.to_string()));
+        }
+        let cuts = (0..count).map(|_| (Epoch(input.get_u32_le()), Seq(input.get_u64_le()))).collect();
+        Ok(Root { epoch, generation, cores, writes, cuts })
     }
 
     /// Writes the record, durably.
@@ -121,29 +152,4 @@ async fn write_slot(file: &FileRef, root: &Root) -> Result<()> {
     slot[..4].copy_from_slice(&crc.to_le_bytes());
     file.write_at((root.writes % 2) * SLOT_BYTES as u64, &slot).await?;
     file.sync().await
-}
-
-fn decode(slot: Bytes, offset: u64) -> Result<Root> {
-    let damage = |expected: &str, found: String| StorageError::corrupt(ROOT_PATH, offset, expected, found);
-    if slot.len() != SLOT_BYTES {
-        return Err(damage("a whole slot", format!("{} bytes", slot.len())));
-    }
-    let crc = crc32c::crc32c(&slot[4..]);
-    let mut input = slot;
-    let found = input.get_u32_le();
-    if crc != found {
-        return Err(damage(&format!("checksum {crc}"), found.to_string()));
-    }
-    let (magic, version) = (input.get_u32_le(), input.get_u32_le());
-    if (magic, version) != (MAGIC, VERSION) {
-        return Err(damage(&format!("magic {MAGIC}, version {VERSION}"), format!("magic {magic}, version {version}")));
-    }
-    let (epoch, generation) = (Epoch(input.get_u32_le()), Epoch(input.get_u32_le()));
-    let (cores, _, writes) = (input.get_u16_le(), input.get_u16_le(), input.get_u64_le());
-    let count = input.get_u32_le() as usize;
-    if count > CUTS_MAX {
-        return Err(damage(&format!("at most {CUTS_MAX} cuts"), count.to_string()));
-    }
-    let cuts = (0..count).map(|_| (Epoch(input.get_u32_le()), Seq(input.get_u64_le()))).collect();
-    Ok(Root { epoch, generation, cores, writes, cuts })
 }

@@ -154,6 +154,20 @@ pub fn decode(schema: &TabletSchema, bytes: &[u8]) -> Result<Rows> {
     Ok(Rows { batch: RecordBatch::try_new_with_options(nullable, arrays, &options)?, deletes })
 }
 
+/// How many rows the byte form holds and how many of them are deletes, without its schema.
+///
+/// Errors: as [`decode`].
+pub fn count(bytes: &[u8]) -> Result<(usize, usize)> {
+    let mut reader = Reader { bytes, at: 0 };
+    let rows = reader.u32()? as usize;
+    reader.u16()?;
+    let deletes = match reader.u8()? {
+        0 => 0,
+        _ => reader.bits(rows)?.count_set_bits(),
+    };
+    Ok((rows, deletes))
+}
+
 /// The Arrow schema of rows among which there are deletes: every column may be NULL.
 pub fn relaxed(schema: &TabletSchema) -> arrow::datatypes::SchemaRef {
     let fields = schema.columns.iter().map(|c| arrow::datatypes::Field::new(&c.name, c.ty.arrow(), true));

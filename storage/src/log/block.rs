@@ -35,37 +35,48 @@ const NO_RECORD: u16 = u16::MAX;
 
 /// What a stream of blocks is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StreamKind {
+pub enum StreamKind {
+    /// Commit records of a core.
     Log = 1,
+    /// Edits of a core's tablets.
     Manifest = 2,
+    /// Changes of the catalog.
     Catalog = 3,
 }
 
 /// Which stream: all its blocks carry this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamId {
-    pub(crate) kind: StreamKind,
+pub struct StreamId {
+    /// What its records are.
+    pub kind: StreamKind,
     /// Epoch of a log, generation of a manifest.
-    pub(crate) epoch: u32,
-    pub(crate) core: u16,
+    pub epoch: u32,
+    /// The core; 0 for the catalog log.
+    pub core: u16,
 }
 
 /// The header of a valid block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BlockHeader {
-    pub(crate) number: u64,
-    pub(crate) synced: u64,
-    pub(crate) mark: Seq,
-    pub(crate) used: usize,
+pub struct BlockHeader {
+    /// Its number in the stream.
+    pub number: u64,
+    /// Every block below this number was durable when it was made.
+    pub synced: u64,
+    /// W when it was made; zero but in logs.
+    pub mark: Seq,
+    /// Bytes of payload.
+    pub used: usize,
     /// Where the first record of the payload begins.
-    pub(crate) first: Option<usize>,
+    pub first: Option<usize>,
 }
 
 /// Why bytes are not the block they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mismatch {
-    pub(crate) expected: String,
-    pub(crate) found: String,
+pub struct Mismatch {
+    /// What the block should have.
+    pub expected: String,
+    /// What it has.
+    pub found: String,
 }
 
 /// How many blocks a group of this many framed bytes takes.
@@ -187,6 +198,20 @@ pub(crate) fn verify(block: &[u8], stream: StreamId, segment: u32) -> Result<Blo
     })
 }
 
+/// The stream and segment that a whole block says it belongs to; `None` for anything that is not a whole block.
+pub(crate) fn claimed(block: &[u8]) -> Option<(StreamId, u32)> {
+    if block.len() != BLOCK_BYTES || u16_at(block, 4) != MAGIC || crc32c::crc32c(&block[4..]) != u32_at(block, 0) {
+        return None;
+    }
+    let kind = match block[7] {
+        1 => StreamKind::Log,
+        2 => StreamKind::Manifest,
+        3 => StreamKind::Catalog,
+        _ => return None,
+    };
+    Some((StreamId { kind, epoch: u32_at(block, 8), core: u16_at(block, 12) }, u32_at(block, 16)))
+}
+
 /// Puts records together again from the payloads of consecutive valid blocks.
 #[derive(Default)]
 pub(crate) struct Reassembly {
@@ -198,6 +223,11 @@ pub(crate) struct Reassembly {
 }
 
 impl Reassembly {
+    /// Bytes of a record whose end has not come yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Feeds one block; calls `record(bytes, number of its first block)` for each record that it completes.
     ///
     /// Errors: `Corrupt` when valid blocks do not fit together.

@@ -61,7 +61,7 @@ pub struct LogStats {
 }
 
 /// The directory of all logs.
-pub(crate) const LOG_DIR: &str = "log";
+pub const LOG_DIR: &str = "log";
 
 /// Path of a segment: logs are named by (epoch, core), R17.
 pub(crate) fn segment_path(epoch: Epoch, core: CoreId, index: u32) -> String {
@@ -74,7 +74,7 @@ pub(crate) fn spare_path(epoch: Epoch, core: CoreId, index: u32) -> String {
 }
 
 /// Epoch, core and segment generation that a file name of the log directory tells; `None` for other names.
-pub(crate) fn parse_segment_name(name: &str) -> Option<(Epoch, CoreId, u32)> {
+pub fn parse_segment_name(name: &str) -> Option<(Epoch, CoreId, u32)> {
     let mut parts = name.strip_suffix(".log")?.split('-');
     let epoch = u32::from_str_radix(parts.next()?, 16).ok()?;
     let core = u16::from_str_radix(parts.next()?, 16).ok()?;

@@ -11,33 +11,36 @@ const READ_BYTES: usize = 1 << 20;
 
 /// A segment file of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentFile {
+pub struct SegmentFile {
     /// Segment generation: its blocks carry it.
-    pub(crate) index: u32,
-    pub(crate) path: String,
+    pub index: u32,
+    /// Where it is.
+    pub path: String,
 }
 
 /// A whole record.
-pub(crate) struct ScannedRecord {
-    pub(crate) bytes: Vec<u8>,
-    /// File and offset of the block in which it begins.
-    pub(crate) file: String,
-    pub(crate) offset: u64,
+pub struct ScannedRecord {
+    /// The record.
+    pub bytes: Vec<u8>,
+    /// File of the block in which it begins.
+    pub file: String,
+    /// Offset of that block.
+    pub offset: u64,
     /// Positions, in the list of segments, of the first and last segment it touches.
-    pub(crate) segments: (usize, usize),
+    pub segments: (usize, usize),
 }
 
 /// What a stream holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Scan {
+pub struct Scan {
     /// Greatest W of any valid block, behind a torn tail too: it was published when the block was made.
-    pub(crate) mark: Seq,
+    pub mark: Seq,
     /// The number after the last block that counts.
-    pub(crate) next: u64,
+    pub next: u64,
     /// Position, in blocks, of that number within the last segment read.
-    pub(crate) tail_position: u64,
+    pub tail_position: u64,
     /// Per segment: the file's length and the greatest W of its valid blocks.
-    pub(crate) segments: Vec<(u64, Seq)>,
+    pub segments: Vec<(u64, Seq)>,
 }
 
 /// Where the blocks that count end.
@@ -59,7 +62,7 @@ impl End {
 /// take (R16).
 ///
 /// Errors: `Corrupt` for damage, and whatever `record` returns.
-pub(crate) async fn scan(
+pub async fn scan(
     disk: &DiskRef,
     stream: StreamId,
     segments: &[SegmentFile],

@@ -28,7 +28,7 @@ pub(crate) enum Record<'a> {
 
 /// A record that was read.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Decoded {
+pub enum Decoded {
     Begin { mark: Seq },
     Tablet { tablet: TabletId, state: TabletState },
     Catalog { seq: Seq, bytes: Bytes },
@@ -69,7 +69,7 @@ where
 /// Reads a record; never panics on any bytes.
 ///
 /// Errors: `Corrupt` at the given place.
-pub(crate) fn decode(bytes: &[u8], file: &str, offset: u64) -> Result<Decoded> {
+pub fn decode(bytes: &[u8], file: &str, offset: u64) -> Result<Decoded> {
     let damage = |expected: &str, found: String| StorageError::corrupt(file, offset, expected, found);
     let Some((&tag, rest)) = bytes.split_first() else { return Err(damage("a manifest record", "nothing".into())) };
     let Some((number, body)) = rest.split_first_chunk::<8>() else {

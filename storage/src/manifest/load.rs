@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 
 /// What one manifest tells.
 #[derive(Debug, Default)]
-pub(crate) struct LoadedManifest {
-    pub(crate) mark: Seq,
-    pub(crate) tablets: BTreeMap<TabletId, TabletState>,
+pub struct LoadedManifest {
+    /// The greatest F ever written there.
+    pub mark: Seq,
+    /// The tablets at their F.
+    pub tablets: BTreeMap<TabletId, TabletState>,
 }
 
 /// All files of the manifest directory, by stream, ascending by number.
-pub(crate) async fn list(disk: &DiskRef) -> Result<Vec<(StreamId, Vec<u32>)>> {
+pub async fn list(disk: &DiskRef) -> Result<Vec<(StreamId, Vec<u32>)>> {
     let mut streams: Vec<(StreamId, Vec<u32>)> = Vec::new();
     for entry in disk.list(MANIFEST_DIR).await? {
         let Some((stream, file)) = parse_stream_name(&entry.name) else { continue };
@@ -32,12 +34,7 @@ pub(crate) async fn list(disk: &DiskRef) -> Result<Vec<(StreamId, Vec<u32>)>> {
 }
 
 /// Reads the manifest of a core from its newest file with a whole checkpoint.
-pub(crate) async fn load_manifest(
-    disk: &DiskRef,
-    stream: StreamId,
-    files: &[u32],
-    resync: bool,
-) -> Result<LoadedManifest> {
+pub async fn load_manifest(disk: &DiskRef, stream: StreamId, files: &[u32], resync: bool) -> Result<LoadedManifest> {
     let mut loaded = LoadedManifest::default();
     for record in load(disk, stream, files, resync).await? {
         match record.decoded {
@@ -77,12 +74,7 @@ fn record_damage(file: &str, offset: u64, e: StorageError) -> StorageError {
 }
 
 /// Reads the catalog log.
-pub(crate) async fn load_catalog(
-    disk: &DiskRef,
-    stream: StreamId,
-    files: &[u32],
-    resync: bool,
-) -> Result<CatalogImage> {
+pub async fn load_catalog(disk: &DiskRef, stream: StreamId, files: &[u32], resync: bool) -> Result<CatalogImage> {
     let mut image = CatalogImage::default();
     for record in load(disk, stream, files, resync).await? {
         match record.decoded {

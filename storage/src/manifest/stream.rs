@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// The directory of manifests and of the catalog log.
-pub(crate) const MANIFEST_DIR: &str = "manifest";
+pub const MANIFEST_DIR: &str = "manifest";
 /// Space is set aside in steps of this size, so that a full disk is found before anything is written.
 const ALLOCATE_BYTES: u64 = 256 << 10;
 /// A checkpoint is due when the edits since the last one are longer than this, and than the checkpoint itself.
@@ -35,7 +35,7 @@ pub(crate) struct StreamEnd {
 }
 
 /// Path of a file of a stream: generation files are named by the epoch that made them (R17).
-pub(crate) fn stream_path(stream: StreamId, file: u32) -> String {
+pub fn stream_path(stream: StreamId, file: u32) -> String {
     match stream.kind {
         StreamKind::Catalog => format!("{MANIFEST_DIR}/{:08x}-catalog-{file:08x}.man", stream.epoch),
         _ => format!("{MANIFEST_DIR}/{:08x}-{:04x}-{file:08x}.man", stream.epoch, stream.core),
@@ -43,7 +43,7 @@ pub(crate) fn stream_path(stream: StreamId, file: u32) -> String {
 }
 
 /// Stream and file number that a name of the manifest directory tells; `None` for other names.
-pub(crate) fn parse_stream_name(name: &str) -> Option<(StreamId, u32)> {
+pub fn parse_stream_name(name: &str) -> Option<(StreamId, u32)> {
     let mut parts = name.strip_suffix(".man")?.split('-');
     let epoch = u32::from_str_radix(parts.next()?, 16).ok()?;
     let stream = match parts.next()? {

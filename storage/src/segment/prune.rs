@@ -42,6 +42,25 @@ impl Segment {
         Ok(set)
     }
 
+    /// The zones of a column's vectors, read and checked.
+    ///
+    /// Errors: as [`Segment::prune`].
+    pub async fn vector_zones(&self, column: usize) -> Result<Vec<Zone>> {
+        let Some(footer) = self.footer.columns.get(column) else {
+            return Err(StorageError::Invalid(format!("zones of column {column}")));
+        };
+        let (ty, place) = (self.column(column).ty, footer.zones);
+        let bytes = &self.loader.load(&[place]).await?[0];
+        let zones = bytes.chunks_exact(Zone::size(ty)).enumerate().map(|(vector, bytes)| {
+            let rows = (self.rows() - (vector * VECTOR_ROWS) as u32).min(VECTOR_ROWS as u32);
+            Zone::parse(ty, rows, bytes).ok_or_else(|| {
+                let damage = Damage::new(vector * Zone::size(ty), "the zone of a vector", "other bytes");
+                self.corrupt(place.offset, damage)
+            })
+        });
+        zones.collect()
+    }
+
     async fn prune_by_zone(&self, predicate: &Predicate, set: &mut VectorSet) -> Result<()> {
         let ty = self.column(predicate.column()).ty;
         let place = self.footer.columns[predicate.column()].zones;
