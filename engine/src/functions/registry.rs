@@ -53,8 +53,25 @@ impl FunctionRegistry {
 
 /// The one registry of the process.
 pub fn registry() -> &'static FunctionRegistry {
-    static REGISTRY: LazyLock<FunctionRegistry> = LazyLock::new(FunctionRegistry::default);
+    static REGISTRY: LazyLock<FunctionRegistry> = LazyLock::new(collect);
     &REGISTRY
+}
+
+fn collect() -> FunctionRegistry {
+    let scalars = [
+        super::math::functions(),
+        super::string::functions(),
+        super::date::functions(),
+        super::clock::functions(),
+        super::encode::functions(),
+        super::conditional::functions(),
+    ];
+    let named = |function: datafusion::logical_expr::ScalarUDF| (function.name().to_string(), Arc::new(function));
+    FunctionRegistry {
+        scalars: scalars.into_iter().flatten().map(named).collect(),
+        aggregates: super::aggregate::functions().into_iter().map(|(name, f)| (name.to_string(), f)).collect(),
+        windows: super::window::functions().into_iter().map(|(name, f)| (name.to_string(), f)).collect(),
+    }
 }
 
 /// The text of error 1064 for a call no function answers to, as StarRocks words it.

@@ -9,38 +9,51 @@
 //!
 //! | file | part |
 //! |---|---|
+//! | `prepare` | the rewrite of the parsed statement |
+//! | `planner` | operators and type names while binding |
+//! | `analyze` | the rule that types a bound plan |
+//! | `coercion` | the tables: common types, comparison types, types of arithmetic |
+//! | `arith` | arithmetic as functions of a plan |
 //! | `cast` | the one CAST routine, for expressions, INSERT and loads |
+//! | `cast_expr` | CAST in a plan |
+//! | `literal` | constants in the type of the column beside them |
+//! | `parse` | text to values |
 //! | `text` | a value as MySQL's text protocol shows it |
+//! | `civil` | the calendar |
 //!
 //! LARGEINT is `Decimal256(39, 0)` in a plan and a raw `i128` in a `Decimal128(38, 0)` in storage: a `Decimal256(39, 0)`
 //! is never anything else. Core: any; everything here is pure.
 
+mod analyze;
+pub(crate) mod arith;
 mod cast;
+pub(crate) mod cast_expr;
+pub mod civil;
+pub mod coercion;
+mod literal;
+pub mod parse;
+mod planner;
+mod prepare;
 pub mod text;
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::error::Result;
 use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::sql::planner::ParserOptions;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::sql::planner::{NullOrdering, ParserOptions};
 
 pub use cast::{
     CastMode, CastOutcome, Rejected, Rejection, cast_array, cast_values, from_storage, plan_type, to_storage,
 };
+pub use prepare::{prepare, prepare_expr};
 
 /// The Arrow type of DATETIME.
 pub const DATETIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 /// The Arrow type of LARGEINT in a plan.
 pub const LARGEINT: DataType = DataType::Decimal256(39, 0);
-
-/// Rewrites a parsed statement into the form that `SqlToRel` with our planners understands. Idempotent. An error is a
-/// user's error (1064).
-pub fn prepare(_statement: &mut Statement) -> Result<()> {
-    Ok(())
-}
 
 /// The options `SqlToRel` must be built with.
 pub fn parser_options() -> ParserOptions {
@@ -48,24 +61,28 @@ pub fn parser_options() -> ParserOptions {
         parse_float_as_decimal: true,
         enable_ident_normalization: false,
         map_string_types_to_utf8view: false,
-        default_null_ordering: datafusion::sql::planner::NullOrdering::NullsMin,
+        default_null_ordering: NullOrdering::NullsMin,
         ..ParserOptions::default()
     }
 }
 
 /// `ContextProvider::get_expr_planners`.
 pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    Vec::new()
+    vec![
+        Arc::new(planner::Operators),
+        Arc::new(datafusion::functions_aggregate::planner::AggregateFunctionPlanner),
+        Arc::new(datafusion::functions_window::planner::WindowFunctionPlanner),
+    ]
 }
 
 /// `ContextProvider::get_type_planner`.
 pub fn type_planner() -> Option<Arc<dyn TypePlanner>> {
-    None
+    Some(Arc::new(planner::TypeNames))
 }
 
 /// All analyzer rules, in order, DataFusion's included: `Analyzer::with_rules(types::analyzer_rules())`.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    datafusion::optimizer::Analyzer::new().rules
+    vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(analyze::TypeRules), Arc::new(TypeCoercion::new())]
 }
 
 /// The name of a type as messages and DESC show it, e.g. `decimal(10, 2)`.
