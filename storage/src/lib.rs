@@ -5,6 +5,8 @@ pub mod delvector;
 pub mod disk;
 pub mod encoding;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod index;
 pub mod inspect;
