@@ -12,15 +12,18 @@
 //! | `slow_lane` | the low-priority tokio runtime of a core |
 //! | `pause` | the rule that gives both of them time |
 //! | `timer` | deadlines, yielding |
+//! | `heartbeat` | ends parks that should not be |
 //! | `fatal` | the end of the process, with its reason |
 //!
 //! Traps of glommio 0.9 that this folder keeps from everybody else: every task is detached and none is ever cancelled; no spinning;
-//! a panic in a bare task would take the core away; foreign wakes are seen at yields only, hence the 1 ms preempt timer.
+//! a panic in a bare task would take the core away; foreign wakes are seen at yields only, hence the 1 ms preempt timer; it may park
+//! with work to do, hence the heartbeat.
 
 pub mod classes;
 pub mod clock;
 pub mod event;
 pub mod fatal;
+pub(crate) mod heartbeat;
 pub mod mailbox;
 pub mod node;
 pub mod pause;

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -13,7 +15,9 @@ use starling_storage::disk::{DirLock, DiskRef, GlommioDisk};
 use starling_storage::ids::CoreId;
 use starling_storage::recovery::{Recovered, recover};
 
+use super::heartbeat::{Bell, Heartbeat};
 use super::mailbox::{Inbox, Mailbox, mailbox};
+use super::task::Polls;
 use super::thread::allowed_cpus;
 use crate::catalog::{CatalogOp, HIDDEN_DATABASE};
 use crate::error::{EngineError, Result};
@@ -23,6 +27,9 @@ use crate::shard::message::Control;
 use crate::shard::{Boot, Budgets, Core};
 use crate::txn::labels;
 use crate::txn::{Oldest, Watermark};
+
+/// How often a node that stops knocks at cores that are still there.
+const LEAVE_KNOCK: Duration = Duration::from_millis(20);
 
 /// What an operator chooses.
 #[derive(Debug, Clone)]
@@ -48,6 +55,7 @@ pub struct StopReport {
 pub struct Node {
     mesh: Vec<Mailbox>,
     cores: Vec<Running>,
+    heartbeat: Option<Heartbeat>,
     _lock: DirLock,
 }
 
@@ -61,8 +69,9 @@ struct Running {
 enum End {
     /// Nothing new; commits in flight and background work end. Answered when that is so.
     Drain(std::sync::mpsc::Sender<()>),
-    /// Close the files and end. Without `Drain` before: at once, as a killed process would (tests of recovery do this).
-    Leave,
+    /// Close the files and end; answered on the way out. Without `Drain` before: at once, as a killed process would (tests of recovery
+    /// do this).
+    Leave(std::sync::mpsc::Sender<()>),
 }
 
 /// What an executor is given.
@@ -70,6 +79,7 @@ struct CoreStart {
     id: CoreId,
     cpu: usize,
     options: NodeOptions,
+    bell: Arc<Bell>,
     inbox: Inbox,
     image: oneshot::Receiver<CoreImage>,
     ready: std::sync::mpsc::Sender<Result<CoreId>>,
@@ -94,9 +104,11 @@ impl Node {
         let lock = DirLock::acquire(&options.data)?;
         let (mesh, inboxes): (Vec<_>, Vec<_>) = (0..options.cores).map(|id| mailbox(CoreId(id), options.cores)).unzip();
         let (ready, answers) = std::sync::mpsc::channel();
-        let cores = spawn_all(&options, &mesh, inboxes, &ready)?;
+        let bells: Vec<Arc<Bell>> = mesh.iter().map(|_| Arc::default()).collect();
+        let cores = spawn_all(&options, &mesh, inboxes, &bells, &ready)?;
+        let heartbeat = Some(Heartbeat::start(bells)?);
         drop(ready);
-        let mut node = Node { mesh, cores, _lock: lock };
+        let mut node = Node { mesh, cores, heartbeat, _lock: lock };
         for _ in 0..node.cores.len() {
             match answers.recv() {
                 Ok(Ok(_)) => {}
@@ -147,8 +159,16 @@ impl Node {
 
     fn leave(&mut self) -> StopReport {
         let mut report = StopReport::default();
+        // Before the executors: a bell must not wake a task of one that is gone.
+        self.heartbeat = None;
         let running: Vec<Running> = self.cores.drain(..).collect();
-        running.iter().for_each(|core| drop(core.end.send(End::Leave)));
+        let (left, answers) = std::sync::mpsc::channel();
+        running.iter().for_each(|core| drop(core.end.send(End::Leave(left.clone()))));
+        drop(left);
+        // In the heartbeat's place: as long as a core is there, it is woken by messages.
+        while let Err(RecvTimeoutError::Timeout) | Ok(()) = answers.recv_timeout(LEAVE_KNOCK) {
+            self.mesh.iter().for_each(|core| core.control(Control::Run(Box::new(|_| ()))));
+        }
         for (id, core) in running.into_iter().enumerate() {
             match core.thread.join() {
                 Ok(ended) => {
@@ -171,18 +191,20 @@ fn spawn_all(
     options: &NodeOptions,
     mesh: &[Mailbox],
     inboxes: Vec<Inbox>,
+    bells: &[Arc<Bell>],
     ready: &std::sync::mpsc::Sender<Result<CoreId>>,
 ) -> Result<Vec<Running>> {
     let cpus = allowed_cpus();
     let (images, slots): (Vec<_>, Vec<_>) = (0..options.cores).map(|_| oneshot::channel()).unzip();
     let mut leader = Some(Leader { mesh: mesh.to_vec(), images });
     let mut running = Vec::new();
-    for (id, (inbox, image)) in inboxes.into_iter().zip(slots).enumerate() {
+    for (id, ((inbox, image), bell)) in inboxes.into_iter().zip(slots).zip(bells).enumerate() {
         let (end, ended) = flume::bounded(2);
         let start = CoreStart {
             id: CoreId(id as u16),
             cpu: cpus[id % cpus.len()],
             options: options.clone(),
+            bell: bell.clone(),
             inbox,
             image,
             ready: ready.clone(),
@@ -207,8 +229,10 @@ fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<StopReport>> {
 
 /// The main future of an executor. Gives how it ended.
 async fn run_core(start: CoreStart) -> StopReport {
-    let CoreStart { id, cpu, options, inbox, image, ready, end, leader } = start;
-    let opened = open_core(&options, cpu, inbox, image, leader).await;
+    let CoreStart { id, cpu, options, bell, inbox, image, ready, end, leader } = start;
+    bell.listen();
+    let polls = Rc::new(Polls::new(bell));
+    let opened = open_core(&options, cpu, polls, inbox, image, leader).await;
     let core = match opened {
         Ok(core) => core,
         Err(error) => {
@@ -219,9 +243,14 @@ async fn run_core(start: CoreStart) -> StopReport {
     drop(ready.send(Ok(id)));
     drop(ready);
     let mut report = StopReport::default();
-    while let Ok(End::Drain(drained)) = end.recv_async().await {
-        report = boot::drain(&core).await;
-        drop(drained);
+    loop {
+        match end.recv_async().await {
+            Ok(End::Drain(drained)) => {
+                report = boot::drain(&core).await;
+                drop(drained);
+            }
+            Ok(End::Leave(_)) | Err(_) => break,
+        }
     }
     core.leave();
     report
@@ -230,6 +259,7 @@ async fn run_core(start: CoreStart) -> StopReport {
 async fn open_core(
     options: &NodeOptions,
     cpu: usize,
+    polls: Rc<Polls>,
     inbox: Inbox,
     image: oneshot::Receiver<CoreImage>,
     leader: Option<Leader>,
@@ -239,7 +269,7 @@ async fn open_core(
         lead(options, &disk, leader).await?;
     }
     let image = image.await.map_err(|_| EngineError::internal("core 0 could not recover"))?;
-    boot::open(image, disk, cpu, inbox).await
+    boot::open(image, disk, cpu, polls, inbox).await
 }
 
 /// Core 0: recovers and sends every core its part.

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use hdrhistogram::Histogram;
 
 use super::classes::{Class, Classes};
 use super::fatal::fatal;
+use super::heartbeat::Bell;
 use super::thread::cpu_time;
 use crate::limits::{STALL, TIME_SLICE};
 
@@ -23,6 +25,7 @@ const SAMPLE_EVERY: u64 = 16;
 
 /// Poll durations of a core.
 pub struct Polls {
+    bell: Arc<Bell>,
     count: Cell<u64>,
     /// CPU time of sampled polls, microseconds (P7).
     stalls: RefCell<Histogram<u64>>,
@@ -33,10 +36,11 @@ pub struct Polls {
     longest_micros: Cell<u64>,
 }
 
-impl Default for Polls {
-    fn default() -> Self {
+impl Polls {
+    pub(crate) fn new(bell: Arc<Bell>) -> Polls {
         let histogram = || RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 2).expect("the bounds are valid"));
         Polls {
+            bell,
             count: Cell::new(0),
             stalls: histogram(),
             gaps: histogram(),
@@ -44,9 +48,7 @@ impl Default for Polls {
             longest_micros: Cell::new(0),
         }
     }
-}
 
-impl Polls {
     pub fn count(&self) -> u64 {
         self.count.get()
     }
@@ -70,6 +72,7 @@ impl Polls {
     fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
         let number = self.count.get() + 1;
         self.count.set(number);
+        self.bell.polled(number);
         let cpu = (number % SAMPLE_EVERY == 0).then(cpu_time);
         let start = Instant::now();
         let value = poll();

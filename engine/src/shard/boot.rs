@@ -39,7 +39,13 @@ pub(crate) struct CoreImage {
 }
 
 /// Opens everything, replays, and starts the tasks of the core. It serves when this returns.
-pub(crate) async fn open(image: CoreImage, disk: DiskRef, cpu: usize, inbox: Inbox) -> Result<Rc<Core>> {
+pub(crate) async fn open(
+    image: CoreImage,
+    disk: DiskRef,
+    cpu: usize,
+    polls: Rc<Polls>,
+    inbox: Inbox,
+) -> Result<Rc<Core>> {
     let CoreImage { boot, catalog, manifest, catalog_image, old_logs, tablets } = image;
     let cache = PageCache::new(boot.budgets.cache);
     let manifest = Manifest::open(disk.clone(), manifest).await?;
@@ -52,7 +58,7 @@ pub(crate) async fn open(image: CoreImage, disk: DiskRef, cpu: usize, inbox: Inb
     let watermark = boot.watermark.clone();
     let log =
         Log::create(disk.clone(), boot.epoch, boot.id, LogOptions::default(), Rc::new(move || watermark.get())).await?;
-    let (busy, polls) = (Busy::new(), Rc::new(Polls::default()));
+    let busy = Busy::new();
     let planner = Planner::start(boot.id, cpu, &busy)?;
     let slow_lane = SlowLane::start(boot.id, cpu, &busy)?;
     let spawner = Spawner::new(Classes::create(), polls.clone());
