@@ -16,8 +16,8 @@ use crate::segment::{Segment, SegmentWriter, WriteOptions};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{interleave, take_record_batch};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,10 +28,51 @@ const BLOCK_ROWS: u32 = 8192;
 /// Rows handed to the writer at a time.
 const OUT_ROWS: usize = 4096;
 
+/// Sort keys of some rows: the first sixteen bytes as a number, and the whole keys only if one is longer.
+struct SortKeys {
+    heads: Vec<u128>,
+    whole: Option<Keys>,
+}
+
+impl SortKeys {
+    fn new(keys: Keys) -> SortKeys {
+        let head = |key: &[u8]| {
+            let mut head = [0; 16];
+            let len = key.len().min(16);
+            head[..len].copy_from_slice(&key[..len]);
+            u128::from_be_bytes(head)
+        };
+        let heads = (0..keys.len()).map(|row| head(keys.get(row))).collect();
+        let long = (0..keys.len()).any(|row| keys.get(row).len() > 16);
+        SortKeys { heads, whole: long.then_some(keys) }
+    }
+
+    /// Encoded keys are prefix-free and end in zeros only where they are equal, so padding does not change the order.
+    fn compare(&self, row: usize, other: &SortKeys, other_row: usize) -> Ordering {
+        let heads = self.heads[row].cmp(&other.heads[other_row]);
+        heads.then_with(|| match (&self.whole, &other.whole) {
+            (Some(a), Some(b)) => a.get(row).cmp(b.get(other_row)),
+            // One block has no long key: its key is not longer than the head, and a longer one with this head sorts after it.
+            (None, Some(b)) if b.get(other_row).len() > 16 => Ordering::Less,
+            (Some(a), None) if a.get(row).len() > 16 => Ordering::Greater,
+            _ => Ordering::Equal,
+        })
+    }
+
+    fn take(&self, order: &[u32]) -> SortKeys {
+        let whole = self.whole.as_ref().map(|keys| {
+            let mut taken = Keys::default();
+            order.iter().for_each(|&row| taken.push(keys.get(row as usize)));
+            taken
+        });
+        SortKeys { heads: order.iter().map(|&row| self.heads[row as usize]).collect(), whole }
+    }
+}
+
 /// Sorted rows of one input.
 struct Block {
     batch: RecordBatch,
-    keys: Keys,
+    keys: SortKeys,
     /// Row number of each within its input.
     origin: Vec<u32>,
 }
@@ -105,11 +146,11 @@ impl Merge {
             return Ok(());
         }
         let origin: Vec<u32> = parts.into_iter().flat_map(|part| part.1).collect();
-        let keys = self.encoder.encode_all(&batch)?;
+        let keys = SortKeys::new(self.encoder.encode_all(&batch)?);
         let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
-        order.sort_by(|&a, &b| keys.get(a as usize).cmp(keys.get(b as usize)));
-        let mut sorted = Keys::default();
-        order.iter().for_each(|&row| sorted.push(keys.get(row as usize)));
+        // The row number as the last criterion makes it stable.
+        order.sort_unstable_by(|&a, &b| keys.compare(a as usize, &keys, b as usize).then(a.cmp(&b)));
+        let sorted = keys.take(&order);
         let origin = order.iter().map(|&row| origin[row as usize]).collect();
         let batch = take_record_batch(&batch, &UInt32Array::from(order))?;
         let block = Rc::new(Block { batch, keys: sorted, origin });
@@ -133,24 +174,28 @@ impl Merge {
 
     /// Merges everything into `output`. `maps[input][row]` becomes the ordinal of the row among all output rows.
     pub(super) async fn run(mut self, output: &mut Output<'_>, maps: &mut [Vec<u32>]) -> Result<()> {
-        let mut heap: BinaryHeap<Reverse<(Vec<u8>, usize)>> = BinaryHeap::new();
+        // A binary heap of run numbers by their current keys: the least run is on top, is read on, and sinks to its new place.
+        let mut heap = Vec::with_capacity(self.runs.len());
         for number in 0..self.runs.len() {
             if self.advance(number).await? {
-                heap.push(Reverse((self.head(number).to_vec(), number)));
+                heap.push(number);
             }
         }
+        (0..heap.len() / 2).rev().for_each(|at| self.sink(&mut heap, at));
         let mut picks = Picks::default();
         let mut ordinal = 0;
-        while let Some(Reverse((_, number))) = heap.pop() {
-            let bound = heap.peek().map(|next| (next.0.0.as_slice(), next.0.1));
-            let run = &mut self.runs[number];
-            let Some(block) = run.current.clone() else { continue };
-            let mut end = run.at + 1;
-            while end < block.origin.len() && bound.is_none_or(|bound| (block.keys.get(end), number) < bound) {
+        while let Some(&number) = heap.first() {
+            let Some(block) = self.runs[number].current.clone() else { break };
+            let next = [1, 2].into_iter().filter_map(|child| heap.get(child).copied());
+            let next = next.reduce(|a, b| if self.less(a, b) { a } else { b });
+            let start = self.runs[number].at;
+            let mut end = start + 1;
+            while end < block.origin.len() && next.is_none_or(|next| self.below(number, &block, end, next)) {
                 end += 1;
             }
+            let run = &mut self.runs[number];
             let slot = picks.block(number, &block);
-            for row in run.at..end {
+            for row in start..end {
                 if let Some(to) = maps.get_mut(run.input).and_then(|map| map.get_mut(block.origin[row] as usize)) {
                     *to = ordinal;
                 }
@@ -162,10 +207,10 @@ impl Merge {
                 output.write(picks.take(&self.columns)?).await?;
                 self.env.disk.yield_now().await;
             }
-            let more = self.runs[number].at < block.origin.len() || self.advance(number).await?;
-            if more {
-                heap.push(Reverse((self.head(number).to_vec(), number)));
+            if self.runs[number].at >= block.origin.len() && !self.advance(number).await? {
+                heap.swap_remove(0);
             }
+            self.sink(&mut heap, 0);
         }
         if !picks.rows.is_empty() {
             output.write(picks.take(&self.columns)?).await?;
@@ -173,9 +218,35 @@ impl Merge {
         Ok(())
     }
 
-    fn head(&self, number: usize) -> &[u8] {
-        let run = &self.runs[number];
-        run.current.as_ref().map_or(&[], |block| block.keys.get(run.at))
+    /// Whether the current row of run `a` comes before that of run `b`; of equal keys the earlier run's.
+    fn less(&self, a: usize, b: usize) -> bool {
+        match &self.runs[a].current {
+            Some(block) => self.below(a, block, self.runs[a].at, b),
+            None => false,
+        }
+    }
+
+    /// Whether a row of run `a` comes before the current one of run `b`.
+    fn below(&self, a: usize, block: &Block, row: usize, b: usize) -> bool {
+        let Some(other) = &self.runs[b].current else { return true };
+        block.keys.compare(row, &other.keys, self.runs[b].at).then(a.cmp(&b)) == Ordering::Less
+    }
+
+    fn sink(&self, heap: &mut [usize], mut at: usize) {
+        loop {
+            let (left, right) = (at * 2 + 1, at * 2 + 2);
+            let mut least = at;
+            for child in [left, right] {
+                if child < heap.len() && self.less(heap[child], heap[least]) {
+                    least = child;
+                }
+            }
+            if least == at {
+                return;
+            }
+            heap.swap(at, least);
+            at = least;
+        }
     }
 
     /// Makes the next block with a live row current; false at the end of the run.
@@ -201,7 +272,7 @@ impl Merge {
             }
             let (batch, origin) = select(batch, begin, mask)?;
             if !origin.is_empty() {
-                let keys = self.encoder.encode_all(&batch)?;
+                let keys = SortKeys::new(self.encoder.encode_all(&batch)?);
                 run.blocks.push_back(Rc::new(Block { batch, keys, origin }));
             }
             self.env.disk.yield_now().await;
@@ -236,25 +307,32 @@ fn select(batch: RecordBatch, begin: u32, mask: Option<BooleanBuffer>) -> Result
 /// Rows chosen for the next output batch.
 #[derive(Default)]
 struct Picks {
-    blocks: Vec<(usize, Rc<Block>)>,
+    blocks: Vec<Rc<Block>>,
+    /// The newest block of each run.
+    places: Vec<usize>,
     rows: Vec<(usize, usize)>,
 }
 
 impl Picks {
     /// The place of a block among those picked from.
     fn block(&mut self, run: usize, block: &Rc<Block>) -> usize {
-        let known = self.blocks.iter().rposition(|(number, known)| *number == run && Rc::ptr_eq(known, block));
-        known.unwrap_or_else(|| {
-            self.blocks.push((run, block.clone()));
-            self.blocks.len() - 1
-        })
+        if self.places.len() <= run {
+            self.places.resize(run + 1, usize::MAX);
+        }
+        let place = self.places[run];
+        if self.blocks.get(place).is_some_and(|known| Rc::ptr_eq(known, block)) {
+            return place;
+        }
+        self.places[run] = self.blocks.len();
+        self.blocks.push(block.clone());
+        self.places[run]
     }
 
     fn take(&mut self, columns: &[usize]) -> Result<RecordBatch> {
-        let schema = self.blocks[0].1.batch.schema();
+        let schema = self.blocks[0].batch.schema();
         let rows = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
         let gather = |&column: &usize| -> Result<ArrayRef> {
-            let arrays: Vec<&dyn Array> = self.blocks.iter().map(|(_, b)| b.batch.column(column).as_ref()).collect();
+            let arrays: Vec<&dyn Array> = self.blocks.iter().map(|b| b.batch.column(column).as_ref()).collect();
             Ok(interleave(&arrays, &self.rows)?)
         };
         let arrays = columns.iter().map(gather).collect::<Result<Vec<_>>>()?;
