@@ -117,7 +117,8 @@ impl ColumnBuf {
                 self.valid.append(true);
                 Ok(())
             }
-            None if strict => Err(Bad::Uncastable),
+            // NULL in its place is no way out where NULL is not allowed: the value is what is wrong.
+            None if strict || (required && !self.column.nullable) => Err(Bad::Uncastable),
             None => self.push_null(required),
         }
     }

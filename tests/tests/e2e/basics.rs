@@ -59,7 +59,7 @@ fn errors_have_their_numbers() {
         ("SELECT nosuch FROM orders", &[1054, 5509]),
         (ORDERS, &[1050]),
         ("CREATE DATABASE test", &[1007]),
-        ("INSERT INTO orders VALUES (NULL, 'x', 1, NULL)", &[1048, 1064, 5609]),
+        ("INSERT INTO orders VALUES (NULL, 'x', 1, NULL)", &[1048, 1064, 5610]),
         ("UPDATE orders SET order_id = 'x' WHERE order_id = 'a'", &[1064]),
         ("CREATE TABLE p (a INT) PARTITION BY RANGE(a) ()", &[1064]),
         ("CREATE TABLE p (a INT) PROPERTIES ('nosuch' = '1')", &[1064, 5063]),
