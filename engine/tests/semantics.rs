@@ -1,90 +1,39 @@
-//! Runs `tests/slt/semantics/*.slt`: each query through `types::prepare`, DataFusion's binder with our planners and
-//! functions, our analyzer rules, DataFusion's optimizer and executor, and compares text. The form of the files is in
-//! their README.md.
+//! Runs `tests/slt/semantics/*.slt`: each query through our parser, binder and type rules and DataFusion's executor, and
+//! compares text. The form of the files is in their README.md.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::error::Result;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
-use datafusion::sql::planner::SqlToRel;
-use datafusion::sql::sqlparser::dialect::MySqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
-use starling_engine::functions::{no_matching_function, registry};
+use sqlparser::ast::Value;
+use starling_engine::admin::information_schema::SystemState;
+use starling_engine::catalog::Catalog;
+use starling_engine::error::EngineError;
+use starling_engine::functions::registry;
+use starling_engine::plan::PlanContext;
+use starling_engine::session::SqlType;
+use starling_engine::sql::bind::{BindContext, BoundQuery, bind_query};
+use starling_engine::sql::names::SessionValues;
+use starling_engine::sql::parser;
 use starling_engine::types::{self, text::TextWriter};
 
-/// No tables: the files make their rows by subqueries.
-struct NoTables {
-    options: ConfigOptions,
-    planners: Vec<Arc<dyn ExprPlanner>>,
-}
+/// A session without variables.
+struct NoValues;
 
-impl ContextProvider for NoTables {
-    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
-        plan_err!("Unknown table '{name}'")
-    }
-
-    fn create_cte_work_table(
-        &self,
-        name: &str,
-        schema: datafusion::arrow::datatypes::SchemaRef,
-    ) -> Result<Arc<dyn TableSource>> {
-        let table = datafusion::datasource::cte_worktable::CteWorkTable::new(name, schema);
-        Ok(datafusion::datasource::provider_as_source(Arc::new(table)))
-    }
-
-    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.planners
-    }
-
-    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        types::type_planner()
-    }
-
-    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        registry().scalar(name)
-    }
-
-    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+impl SessionValues for NoValues {
+    fn system(&self, _name: &str, _global: bool) -> Option<Value> {
         None
     }
 
-    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        registry().aggregate(name)
+    fn user_variable(&self, _name: &str) -> Value {
+        Value::Null
     }
 
-    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        registry().window(name)
-    }
-
-    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+    fn function(&self, _name: &str) -> Option<Value> {
         None
-    }
-
-    fn options(&self) -> &ConfigOptions {
-        &self.options
-    }
-
-    fn udf_names(&self) -> Vec<String> {
-        registry().scalar_names()
-    }
-
-    fn higher_order_function_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn udaf_names(&self) -> Vec<String> {
-        registry().aggregate_names()
-    }
-
-    fn udwf_names(&self) -> Vec<String> {
-        registry().window_names()
     }
 }
 
@@ -136,39 +85,35 @@ impl Runner {
         }
     }
 
-    fn plan(&self, sql: &str) -> Result<LogicalPlan> {
-        let mut statements = Parser::parse_sql(&MySqlDialect {}, sql)
-            .map_err(|error| datafusion::error::DataFusionError::Plan(error.to_string()))?;
-        let mut statement = statements.remove(0);
-        types::prepare(&mut statement)?;
-        let again = statement.to_string();
-        types::prepare(&mut statement)?;
-        assert_eq!(again, statement.to_string(), "prepare is idempotent");
-        let provider = NoTables { options: ConfigOptions::default(), planners: types::expr_planners() };
-        let plan = SqlToRel::new_with_options(&provider, types::parser_options()).sql_statement_to_plan(statement);
-        // What E3's binder says of a name that is not on the list.
-        let plan = plan.map_err(|error| match error.strip_backtrace().split_once("Invalid function '") {
-            Some((_, rest)) => {
-                let name = rest.split('\'').next().unwrap_or_default();
-                datafusion::error::DataFusionError::Plan(no_matching_function(name, &[]))
-            }
-            None => error,
-        })?;
-        let analyzer = Analyzer::with_rules(types::analyzer_rules());
-        let plan = analyzer.execute_and_check(plan, &provider.options, |_, _| {})?;
-        let context = OptimizerContext::new().with_query_execution_start_time(std::time::SystemTime::now().into());
-        Optimizer::new().optimize(plan, &context, |_, _| {})
+    fn bind(&self, sql: &str) -> std::result::Result<BoundQuery, EngineError> {
+        let texts = parser::parse(sql)?.texts;
+        let context = BindContext {
+            catalog: Arc::new(Catalog::default()),
+            database: None,
+            cores: 1,
+            values: Box::new(NoValues),
+            row_counts: HashMap::new(),
+            system: SystemState::default(),
+            plan: PlanContext::new(1),
+            row_limit: None,
+        };
+        bind_query(parser::parse_query(sql)?, texts.as_deref(), &context)
     }
 
-    fn run(&self, sql: &str) -> Result<(String, Vec<String>)> {
-        let plan = self.plan(sql)?;
-        let names = plan.schema().fields().iter().map(|field| types::type_name(field.data_type()));
+    fn run(&self, sql: &str) -> std::result::Result<(String, Vec<String>), String> {
+        let bound = self.bind(sql).map_err(|error| format!("{} {}", error.code, error.message))?;
+        let fields = bound.plan.schema().fields();
+        for (column, field) in bound.columns.iter().zip(fields) {
+            assert_eq!(column.ty, SqlType::of_arrow(field.data_type()), "what clients are told of {}", column.name);
+        }
+        let names = fields.iter().map(|field| types::type_name(field.data_type()));
         let names = names.collect::<Vec<_>>().join(", ");
         let batches = self.runtime.block_on(async {
-            let physical = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
+            let physical = self.state.query_planner().create_physical_plan(&bound.plan, &self.state).await?;
             datafusion::physical_plan::collect(physical, self.state.task_ctx()).await
-        })?;
-        Ok((names, rows(&batches)?))
+        });
+        let rows = batches.and_then(|batches| rows(&batches));
+        rows.map(|rows| (names, rows)).map_err(|error| error.strip_backtrace())
     }
 }
 
@@ -209,8 +154,8 @@ fn files() -> Vec<(String, String)> {
 fn check(runner: &Runner, case: &Case) -> std::result::Result<(), String> {
     match (runner.run(&case.sql), &case.error) {
         (Ok(_), Some(error)) => Err(format!("succeeds, but should fail with: {error}")),
-        (Err(error), Some(wanted)) if error.strip_backtrace().contains(wanted.as_str()) => Ok(()),
-        (Err(error), _) => Err(format!("fails: {}", error.strip_backtrace())),
+        (Err(error), Some(wanted)) if error.contains(wanted.as_str()) => Ok(()),
+        (Err(error), _) => Err(format!("fails: {error}")),
         (Ok((types, _)), None) if !case.types.is_empty() && types != case.types => {
             Err(format!("types {types}\n   should be {}", case.types))
         }

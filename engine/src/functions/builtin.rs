@@ -12,7 +12,9 @@ use datafusion::arrow::datatypes::{
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
 
 use crate::types::coercion::{self, canonical, integer_rank, is_date, is_decimal, is_float, is_text};
 use crate::types::{DATETIME, LARGEINT, cast_values};
@@ -54,6 +56,7 @@ pub enum Returns {
 pub type Routine = fn(&Call<'_>) -> Result<ArrayRef>;
 
 /// One signature of a function.
+#[derive(Clone)]
 pub struct Overload {
     params: &'static [Param],
     /// How many more times the last parameter may come; `None` any number of times.
@@ -63,22 +66,47 @@ pub struct Overload {
 }
 
 /// A scalar function of ours.
+#[derive(Clone)]
 pub struct Builtin {
     name: &'static str,
     overloads: Vec<Overload>,
     signature: Signature,
+    /// The session's time zone, once the plan is typed, in a function that asks for it.
+    zone: Zone,
+}
+
+/// What a function has to do with the session's time zone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Zone {
+    /// Nothing.
+    Unused,
+    /// It needs one, and is not told yet.
+    Asked,
+    /// It is computed in this one.
+    Of(String),
 }
 
 impl Builtin {
     /// A function without overloads yet.
     pub fn new(name: &'static str) -> Builtin {
-        Builtin { name, overloads: Vec::new(), signature: Signature::variadic_any(Volatility::Immutable) }
+        Builtin { name, overloads: Vec::new(), signature: any(Volatility::Immutable), zone: Zone::Unused }
     }
 
     /// One that gives another value each time (`rand`).
     pub fn volatile(mut self) -> Builtin {
-        self.signature = Signature::variadic_any(Volatility::Volatile);
+        self.signature = any(Volatility::Volatile);
         self
+    }
+
+    /// One whose result depends on the session's time zone.
+    pub fn zoned(mut self) -> Builtin {
+        self.zone = Zone::Asked;
+        self
+    }
+
+    /// The function in a session's time zone; none where it does not depend on it.
+    pub fn in_zone(&self, zone: &str) -> Option<ScalarUDF> {
+        (self.zone == Zone::Asked).then(|| ScalarUDF::from(Builtin { zone: Zone::Of(zone.into()), ..self.clone() }))
     }
 
     /// Adds a signature with a fixed number of parameters.
@@ -113,6 +141,11 @@ impl Builtin {
     pub fn argument_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         Ok(self.resolve(types)?.1)
     }
+}
+
+/// Any number of arguments of any types: the overloads decide.
+fn any(volatility: Volatility) -> Signature {
+    Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], volatility)
 }
 
 impl Overload {
@@ -260,7 +293,7 @@ impl std::fmt::Debug for Builtin {
 // The registry makes one of each name.
 impl PartialEq for Builtin {
     fn eq(&self, other: &Builtin) -> bool {
-        self.name == other.name
+        self.name == other.name && self.zone == other.zone
     }
 }
 
@@ -269,6 +302,7 @@ impl Eq for Builtin {}
 impl std::hash::Hash for Builtin {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.name.hash(state);
+        self.zone.hash(state);
     }
 }
 
@@ -294,7 +328,11 @@ impl ScalarUDFImpl for Builtin {
         let columns = args.args.iter().zip(&wanted).map(|(arg, ty)| Arg::new(arg, ty)).collect::<Result<Vec<_>>>()?;
         let returns = overload.returns(&wanted)?;
         let rows = if constant { 1 } else { args.number_rows };
-        let call = Call { args: columns, rows, returns: &returns, config: &args.config_options };
+        let zone = match &self.zone {
+            Zone::Of(zone) => zone,
+            _ => "UTC",
+        };
+        let call = Call { args: columns, rows, returns: &returns, zone, config: &args.config_options };
         let result = (overload.routine)(&call)?;
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
@@ -341,7 +379,9 @@ pub struct Call<'a> {
     pub rows: usize,
     /// Its type.
     pub returns: &'a DataType,
-    /// The session's options (time zone).
+    /// The session's time zone, for a function that asked for it.
+    pub zone: &'a str,
+    /// The options of the execution.
     pub config: &'a ConfigOptions,
 }
 

@@ -44,11 +44,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         all.extend(names.iter().map(|name| make(name).build()));
     };
     add(&["unix_timestamp"], |n| {
-        Builtin::new(n).on(&[DateTime], returns::BIG, unix_timestamp).on(&[Text, Text], returns::BIG, |c| {
-            let (s, format) = (c.text(0), c.text(1));
-            let zone = zone_of(c.config)?;
-            c.make::<Int64Type>(|row| Some(unix_of(date_format::parse(s.get(row)?, format.get(row)?)?, zone)))
-        })
+        Builtin::new(n)
+            .on(&[DateTime], returns::BIG, unix_timestamp)
+            .on(&[Text, Text], returns::BIG, |c| {
+                let (s, format) = (c.text(0), c.text(1));
+                let zone = known_zone(c.zone)?;
+                c.make::<Int64Type>(|row| Some(unix_of(date_format::parse(s.get(row)?, format.get(row)?)?, zone)))
+            })
+            .zoned()
     });
     add(&["from_unixtime"], |n| {
         Builtin::new(n).on(&[Big], returns::TEXT, from_unixtime).on(&[Big, Text], returns::TEXT, from_unixtime).on(
@@ -58,11 +61,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         )
     });
     add(&["from_unixtime_ms"], |n| {
-        Builtin::new(n).on(&[Big], returns::TEXT, |c| {
-            let ms = c.big(0);
-            let zone = zone_of(c.config)?;
-            c.write_text(|row, out| write_moment(local_of(ms.get(row)?.checked_mul(1000)?, zone)?, out))
-        })
+        Builtin::new(n)
+            .on(&[Big], returns::TEXT, |c| {
+                let ms = c.big(0);
+                let zone = known_zone(c.zone)?;
+                c.write_text(|row, out| write_moment(local_of(ms.get(row)?.checked_mul(1000)?, zone)?, out))
+            })
+            .zoned()
     });
     add(&["convert_tz"], |n| {
         Builtin::new(n).on(&[DateTime, Text, Text], returns::MOMENT, |c| {
@@ -74,10 +79,12 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         })
     });
     add(&["current_timezone"], |n| {
-        Builtin::new(n).on(&[], returns::TEXT, |c| {
-            let name = c.config.execution.time_zone.clone().unwrap_or_else(|| "UTC".into());
-            c.make_text(|_| Some(name.as_str()))
-        })
+        Builtin::new(n)
+            .on(&[], returns::TEXT, |c| {
+                let zone = c.zone;
+                c.make_text(|_| Some(zone))
+            })
+            .zoned()
     });
     all
 }
@@ -101,8 +108,12 @@ fn padded_offset(name: &str) -> Option<String> {
     matches!(sign, "+" | "-").then(|| format!("{sign}{hour:02}:{minute}"))
 }
 
-fn zone_of(config: &ConfigOptions) -> Result<Tz> {
-    let name = config.execution.time_zone.as_deref().unwrap_or("UTC");
+/// The session's zone, by a plan's options.
+pub(crate) fn zone_of(config: &ConfigOptions) -> &str {
+    config.execution.time_zone.as_deref().unwrap_or("UTC")
+}
+
+fn known_zone(name: &str) -> Result<Tz> {
     zone_named(name).ok_or_else(|| DataFusionError::Plan(format!("Unknown or incorrect time zone: '{name}'")))
 }
 
@@ -131,7 +142,7 @@ fn unix_of(local: i64, zone: Tz) -> i64 {
 
 fn unix_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     let at = call.datetime(0);
-    let zone = zone_of(call.config)?;
+    let zone = known_zone(call.zone)?;
     call.make::<Int64Type>(|row| Some(unix_of(at.get(row)?, zone)))
 }
 
@@ -146,7 +157,7 @@ fn from_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
     let seconds = call.big(0);
     let format = (call.count() >= 2).then(|| call.text(1));
     let zone_name = (call.count() == 3).then(|| call.text(2));
-    let session = zone_of(call.config)?;
+    let session = known_zone(call.zone)?;
     call.write_text(|row, out| {
         let seconds = seconds.get(row).filter(|s| (0..=253_402_243_199).contains(s))?;
         let zone = match &zone_name {
@@ -189,7 +200,7 @@ impl Clock {
     fn read(&self, utc: i64, digits: i64, config: &ConfigOptions) -> Result<ScalarValue> {
         let unit = 10i64.pow(6 - digits.clamp(0, 6) as u32);
         let utc = utc - utc.rem_euclid(unit);
-        let zone = zone_of(config)?;
+        let zone = known_zone(zone_of(config))?;
         let local = local_of(utc, zone).unwrap_or(utc);
         Ok(match self.reading {
             Reading::Local => ScalarValue::TimestampMicrosecond(Some(local), None),

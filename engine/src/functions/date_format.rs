@@ -151,8 +151,9 @@ pub(super) fn parse(text: &str, format: &str) -> Option<i64> {
 fn read(rest: &mut &str, format: &str, parsed: &mut Parsed) -> Option<()> {
     let mut codes = format.chars();
     while let Some(c) = codes.next() {
+        // Blanks may stand anywhere, as in MySQL.
+        *rest = rest.trim_start();
         if c.is_whitespace() {
-            *rest = rest.trim_start();
             continue;
         }
         if c != '%' {
@@ -160,7 +161,7 @@ fn read(rest: &mut &str, format: &str, parsed: &mut Parsed) -> Option<()> {
             continue;
         }
         // What is missing at the end stays as it was: '%Y-%m-%d %H' reads a bare date.
-        if rest.trim().is_empty() {
+        if rest.is_empty() {
             return Some(());
         }
         read_code(rest, codes.next()?, parsed)?;

@@ -35,7 +35,14 @@ pub use clock::zone_named;
 pub use registry::{FunctionRegistry, no_matching_function, registry};
 
 pub(crate) use aggregate::argument_types as aggregate_argument_types;
+pub(crate) use clock::zone_of;
 pub(crate) use window::argument_types as window_argument_types;
+
+/// The function in the session's time zone, where it depends on it.
+pub(crate) fn in_zone(function: &ScalarUDF, zone: &str) -> Option<ScalarUDF> {
+    let inner: &dyn std::any::Any = function.inner().as_ref();
+    inner.downcast_ref::<builtin::Builtin>().and_then(|builtin| builtin.in_zone(zone))
+}
 
 /// What the arguments of a scalar call are cast to; none where the function is not one of ours.
 pub(crate) fn argument_types(function: &ScalarUDF, types: &[DataType]) -> Result<Option<Vec<DataType>>> {

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{
+    AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    WindowUDF,
+};
 
 /// All functions by name and alias. Frozen; lookups ignore case.
 #[derive(Default)]
@@ -18,6 +22,13 @@ impl FunctionRegistry {
     /// The scalar function of that name (`ContextProvider::get_function_meta`).
     pub fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         find(&self.scalars, name)
+    }
+
+    /// As [`FunctionRegistry::scalar`]; for a name that no function has, one whose call is error 1064 with the types it
+    /// was called with.
+    pub fn scalar_or_unknown(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let unknown = || (!self.contains(name)).then(|| Arc::new(Unknown::function(name)));
+        self.scalar(name).or_else(unknown)
     }
 
     /// The aggregate function of that name (`ContextProvider::get_aggregate_meta`).
@@ -51,6 +62,38 @@ impl FunctionRegistry {
     }
 }
 
+/// A function that does not exist.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Unknown {
+    name: String,
+    signature: Signature,
+}
+
+impl Unknown {
+    fn function(name: &str) -> ScalarUDF {
+        let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
+        ScalarUDF::from(Unknown { name: name.to_lowercase(), signature: Signature::one_of(any, Volatility::Immutable) })
+    }
+}
+
+impl ScalarUDFImpl for Unknown {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Err(DataFusionError::Plan(no_matching_function(&self.name, types)))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Err(DataFusionError::Plan(no_matching_function(&self.name, &[])))
+    }
+}
+
 /// The one registry of the process.
 pub fn registry() -> &'static FunctionRegistry {
     static REGISTRY: LazyLock<FunctionRegistry> = LazyLock::new(collect);
@@ -66,7 +109,7 @@ fn collect() -> FunctionRegistry {
         super::encode::functions(),
         super::conditional::functions(),
     ];
-    let named = |function: datafusion::logical_expr::ScalarUDF| (function.name().to_string(), Arc::new(function));
+    let named = |function: ScalarUDF| (function.name().to_string(), Arc::new(function));
     FunctionRegistry {
         scalars: scalars.into_iter().flatten().map(named).collect(),
         aggregates: super::aggregate::functions().into_iter().map(|(name, f)| (name.to_string(), f)).collect(),

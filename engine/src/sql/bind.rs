@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
@@ -70,13 +71,29 @@ pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &Bin
     let mut statement = ast::Statement::Query(Box::new(query));
     types::prepare(&mut statement)?;
     let config = plan::session_config(context.cores);
-    let options = config.options().clone();
+    let options = with_time_zone(config.options(), context.values.as_ref());
     let provider = Context::new(context, &options);
     let binder = SqlToRel::new_with_options(&provider, types::parser_options());
     let plan = binder.sql_statement_to_plan(statement)?;
-    let columns = columns(&plan, &labels, &written);
+    let mut columns = columns(&plan, &labels, &written);
+    let bound: Vec<DataType> = plan.schema().fields().iter().map(|field| field.data_type().clone()).collect();
     let plan = optimise(plan, &options)?;
+    // The type rules give an expression its type; it had another while it was bound.
+    for ((column, bound), field) in columns.iter_mut().zip(&bound).zip(plan.schema().fields()) {
+        if bound != field.data_type() {
+            column.ty = sql_type(field.data_type());
+        }
+    }
     Ok(BoundQuery { plan, columns })
+}
+
+/// The options of a plan in the session's time zone.
+fn with_time_zone(options: &Arc<ConfigOptions>, values: &dyn SessionValues) -> Arc<ConfigOptions> {
+    let mut options = options.as_ref().clone();
+    if let Some(ast::Value::SingleQuotedString(zone)) = values.system("time_zone", false) {
+        options.execution.time_zone = Some(zone);
+    }
+    Arc::new(options)
 }
 
 /// `sql_select_limit` caps a query that has no LIMIT of its own.
@@ -88,7 +105,7 @@ fn apply_row_limit(query: &mut ast::Query, limit: Option<u64>) {
     }
 }
 
-fn optimise(plan: LogicalPlan, options: &Arc<datafusion::common::config::ConfigOptions>) -> Result<LogicalPlan> {
+fn optimise(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
     let context = OptimizerContext::new_with_config_options(options.clone());
     let analyzer = Analyzer::with_rules(types::analyzer_rules());
     let plan = analyzer.execute_and_check(plan, &context.options(), |_, _| {})?;
@@ -209,7 +226,7 @@ pub fn plan_filter(
     };
     let selection = selection.ok_or_else(|| EngineError::internal("a condition was prepared into something else"))?;
     let config = plan::session_config(context.cores);
-    let options = config.options().clone();
+    let options = with_time_zone(config.options(), context.values.as_ref());
     let provider = Context::new(context, &options);
     let binder = SqlToRel::new_with_options(&provider, types::parser_options());
     let table = provider_as_source(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?));

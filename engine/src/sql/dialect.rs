@@ -110,6 +110,10 @@ impl Dialect for StarlingDialect {
         MYSQL.parse_statement(parser)
     }
 
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
     fn require_interval_qualifier(&self) -> bool {
         true
     }

@@ -255,6 +255,7 @@ fn constraint_of(operator: &mut ast::JoinOperator) -> Option<&mut ast::JoinConst
 
 /// Gives items of equal names names of their own; an alias keeps its name before a plain column does, because ORDER BY and HAVING mean the alias.
 fn distinct_names(projection: &mut [SelectItem]) {
+    name_by_text(projection);
     let wildcard = projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut taken: HashMap<String, usize> = HashMap::new();
     for at in 0..projection.len() {
@@ -274,6 +275,36 @@ fn distinct_names(projection: &mut [SelectItem]) {
             Some(_) => rename(&mut projection[at], &name, at),
         }
     }
+}
+
+/// The binder's own name of an expression leaves out what casts, subqueries and some operators differ in: items with such are named by their text.
+fn name_by_text(projection: &mut [SelectItem]) {
+    let unnamed = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(expr) if has_short_name(expr));
+    if projection.iter().filter(|item| unnamed(item)).count() < 2 {
+        return;
+    }
+    for item in projection.iter_mut().filter(|item| unnamed(item)) {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            let alias = Ident::with_quote('`', expr.to_string());
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+fn has_short_name(expr: &Expr) -> bool {
+    let found = ast::visit_expressions(expr, |expr| match expr {
+        Expr::Cast { .. }
+        | Expr::Convert { .. }
+        | Expr::TypedString(_)
+        | Expr::Subquery(_)
+        | Expr::InSubquery { .. }
+        | Expr::Exists { .. }
+        | Expr::BinaryOp { op: ast::BinaryOperator::Modulo | ast::BinaryOperator::MyIntegerDivide, .. } => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// The name of an item and whether it is a plain column without alias.

@@ -38,12 +38,13 @@ impl AnalyzerRule for TypeRules {
         "starling_types"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(type_plan)?.data)
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        let zone = functions::zone_of(config);
+        Ok(plan.transform_up_with_subqueries(|plan| type_plan(plan, zone))?.data)
     }
 }
 
-fn type_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn type_plan(plan: LogicalPlan, zone: &str) -> Result<Transformed<LogicalPlan>> {
     if matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::EmptyRelation(_)) {
         return Ok(Transformed::no(plan));
     }
@@ -54,7 +55,7 @@ fn type_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     // The schema of VALUES is fixed when it is bound: its literals keep the type they were bound with.
     let narrow = !matches!(plan, LogicalPlan::Values(_));
-    let mut typing = Typing { schema: &schema, narrow };
+    let mut typing = Typing { schema: &schema, narrow, zone };
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
         expr.rewrite(&mut typing).map(|typed| typed.update_data(|expr| name.restore(expr)))
@@ -79,6 +80,8 @@ fn type_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 struct Typing<'a> {
     schema: &'a DFSchema,
     narrow: bool,
+    /// The session's time zone.
+    zone: &'a str,
 }
 
 impl TreeNodeRewriter for Typing<'_> {
@@ -276,6 +279,7 @@ impl Typing<'_> {
             Some(wanted) => self.cast_all(args, &types, &wanted)?,
             None => args,
         };
+        let func = functions::in_zone(&func, self.zone).map_or(func, Arc::new);
         Ok(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)))
     }
 
@@ -327,6 +331,10 @@ impl Typing<'_> {
     }
 
     fn aggregate_arguments(&self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        // COUNT(*) is known by this very constant.
+        if let ("count", [Expr::Literal(ScalarValue::Int8(Some(1)), metadata)]) = (name, args.as_slice()) {
+            return Ok(vec![Expr::Literal(ScalarValue::Int64(Some(1)), metadata.clone())]);
+        }
         let types = args.iter().map(|arg| self.type_of(arg)).collect::<Result<Vec<_>>>()?;
         match functions::aggregate_argument_types(name, &types)? {
             Some(wanted) => self.cast_all(args, &types, &wanted),
