@@ -107,7 +107,7 @@ impl Shard {
 
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        (((hash << self.depth) >> 32) * self.buckets.len() as u64 >> 32) as usize
+        ((((hash << self.depth) >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     /// Asks the processor for the home bucket of `hash`.

@@ -93,9 +93,10 @@ impl Tablet {
             let len = KEY_ROWS.min(segment.rows() - start);
             let batch = segment.read(&columns, start, len).await?;
             let tags = self.codec.tag(&batch)?.tags;
-            let dead = rowset.dead.borrow();
-            let rows: Vec<u32> = (start..start + len).filter(|&row| !dead.is_dead(row)).collect();
-            drop(dead);
+            let rows: Vec<u32> = {
+                let dead = rowset.dead.borrow();
+                (start..start + len).filter(|&row| !dead.is_dead(row)).collect()
+            };
             let live: Vec<u64> = rows.iter().map(|row| tags[(row - start) as usize]).collect();
             index.insert_all(&live, |i| Locator { slot: rowset.slot, row: rows[i] });
             start += len;

@@ -81,7 +81,8 @@ fn tablet_speed() {
         println!("one row: stage {} ns, apply {} ns", stage / 100_000, apply / 100_000);
         flush(&tablet, Seq(seq), &edits).await;
         let start = Instant::now();
-        let tablet = reopened(Shape::BigInt, &sim, limits, edits.state.borrow().clone()).await.unwrap();
+        let state = edits.state.borrow().clone();
+        let tablet = reopened(Shape::BigInt, &sim, limits, state).await.unwrap();
         let open = start.elapsed();
         tablet.index().await.unwrap();
         let keys = tablet.stats().index_keys;
