@@ -6,6 +6,7 @@ use starling_storage::disk::{DirEntry, DiskRef};
 use starling_storage::ids::{FileId, Seq, TabletId};
 use starling_storage::inspect::{self, LoadedManifest, StreamId, StreamKind};
 use starling_storage::log::{CommitRecord, PartBody};
+use starling_storage::manifest::CatalogImage;
 use starling_storage::root::{ROOT_PATH, Root};
 use starling_storage::{Result, StorageError};
 use std::collections::{BTreeMap, HashSet};
@@ -74,14 +75,7 @@ async fn print_manifests(
         report.line(format_args!("{} {}{state}", blocks::title(stream, last), inspect::stream_path(stream, last)));
         if stream.kind == StreamKind::Catalog {
             match inspect::load_catalog(disk, stream, &files, false).await {
-                Ok(image) => report.line(format_args!(
-                    "  checkpoint at {}, {} bytes; {} changes since; F {}: {}",
-                    image.checkpoint_seq,
-                    image.checkpoint.len(),
-                    image.edits.len(),
-                    image.flushed,
-                    text::words(&image.checkpoint)
-                )),
+                Ok(image) => print_catalog(&image, report),
                 Err(error) => report.problem(error),
             }
             continue;
@@ -94,9 +88,29 @@ async fn print_manifests(
     Ok(())
 }
 
+fn print_catalog(image: &CatalogImage, report: &mut Report<'_>) {
+    report.line(format_args!(
+        "  checkpoint at {}, {} bytes; {} changes since; F {}",
+        image.checkpoint_seq,
+        image.checkpoint.len(),
+        image.edits.len(),
+        image.flushed
+    ));
+    if !image.checkpoint.is_empty() {
+        report.line(format_args!("    at {}: {}", image.checkpoint_seq, text::words(&image.checkpoint)));
+    }
+    for (seq, edit) in &image.edits {
+        report.line(format_args!("    change at {seq}: {}", text::words(edit)));
+    }
+}
+
 fn print_manifest(manifest: &LoadedManifest, live: bool, named: &mut Named, report: &mut Report<'_>) {
     report.line(format_args!("  mark {}; {} tablets", manifest.mark, manifest.tablets.len()));
-    for (tablet, state) in &manifest.tablets {
+    let empty = manifest.tablets.values().filter(|s| s.files.is_empty() && s.predicates.is_empty()).count();
+    if empty > 0 {
+        report.line(format_args!("  {empty} tablets without files"));
+    }
+    for (tablet, state) in manifest.tablets.iter().filter(|(_, s)| !s.files.is_empty() || !s.predicates.is_empty()) {
         let rows: u64 = state.files.iter().map(|f| u64::from(f.rows)).sum();
         let bytes: u64 = state.files.iter().map(|f| f.bytes).sum();
         report.line(format_args!(

@@ -98,3 +98,73 @@ fn errors_and_if_exists() {
     let dropped = run(&catalog, 3, CatalogOp::DropDatabase { name: "d".into(), if_exists: false });
     assert_eq!((dropped.all_tables().count(), dropped.tablet_ids().count()), (0, 0));
 }
+
+/// A table with every column type and default, so that the golden file shows a change of any of them.
+fn everything() -> NewTable {
+    use starling_storage::schema::DefaultValue::{CurrentTimestamp, Literal, Null};
+    let decimal = ColumnType::Decimal { precision: 10, scale: 2 };
+    let types = [
+        (ColumnType::BigInt, None),
+        (ColumnType::Boolean, Some(Null)),
+        (ColumnType::TinyInt, Some(Literal("7".into()))),
+        (ColumnType::SmallInt, None),
+        (ColumnType::Int, None),
+        (ColumnType::LargeInt, None),
+        (ColumnType::Float, None),
+        (ColumnType::Double, None),
+        (decimal, None),
+        (ColumnType::Date, None),
+        (ColumnType::DateTime, Some(CurrentTimestamp(6))),
+        (ColumnType::Char(5), None),
+        (ColumnType::Varchar(65_533), None),
+    ];
+    let mut table = new_table("everything", 2, Some("group"));
+    let column = |(id, (ty, default)): (u32, (ColumnType, _))| Column {
+        id,
+        name: format!("c{id}"),
+        ty,
+        nullable: id > 0,
+        default,
+        comment: format!("column {id}"),
+    };
+    table.schema.columns = (0..).zip(types).map(column).collect();
+    table.properties = vec![("enable_persistent_index".into(), "true".into())];
+    table.comment = "a table".into();
+    table
+}
+
+/// Compares with a golden file; one that is missing is written, and the test fails once. A released one is never rewritten.
+fn golden(name: &str, written: &[u8]) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if !path.exists() {
+        std::fs::write(&path, written).unwrap();
+        panic!("{name} was missing and is written now: look at it, and add it");
+    }
+    let kept = std::fs::read(path).unwrap();
+    assert!(kept == written, "{name}: {} bytes, golden {}", written.len(), kept.len());
+    kept
+}
+
+#[test]
+fn durable_form_version_1() {
+    let catalog = with_database();
+    let create = CatalogOp::CreateTable { db: "d".into(), table: everything(), if_not_exists: false };
+    let edit = catalog.resolve(&create, 3, 1_700_000_000).unwrap().unwrap();
+    let catalog = catalog.apply(Seq(2), &edit);
+    let id = catalog.table("d", "everything").unwrap().id;
+    let edits = [
+        ("edit-create-database-v1", CatalogEdit::CreateDatabase(catalog.database("d").unwrap().as_ref().clone())),
+        ("edit-drop-database-v1", CatalogEdit::DropDatabase(catalog.database("d").unwrap().id)),
+        ("edit-create-table-v1", edit),
+        ("edit-drop-table-v1", CatalogEdit::DropTable(id)),
+        ("edit-truncate-table-v1", CatalogEdit::TruncateTable { table: id, tablets: vec![TabletId(2000)] }),
+    ];
+    for (name, edit) in edits {
+        let kept = golden(name, &edit.to_bytes());
+        assert_eq!(CatalogEdit::from_bytes(&kept).unwrap(), edit);
+    }
+    let kept = golden("catalog-v1", &catalog.to_bytes());
+    let read = Catalog::from_bytes(&kept).unwrap();
+    assert_eq!(read.to_bytes(), kept);
+    assert_eq!(read.table("d", "everything").unwrap(), catalog.table("d", "everything").unwrap());
+}
