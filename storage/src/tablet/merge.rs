@@ -172,8 +172,30 @@ impl Merge {
         }
     }
 
-    /// Merges everything into `output`. `maps[input][row]` becomes the ordinal of the row among all output rows.
-    pub(super) async fn run(mut self, output: &mut Output<'_>, maps: &mut [Vec<u32>]) -> Result<()> {
+    /// Merges everything into segment files, which are synced, their directory too. `maps[input][row]` becomes the ordinal of the row
+    /// among all output rows. After an error the files are removed again: it may have been for want of space.
+    pub(super) async fn write(self, tablet: &Tablet, maps: &mut [Vec<u32>]) -> Result<Vec<Written>> {
+        let mut output = Output {
+            tablet,
+            schema: self.schema.clone(),
+            writer: None,
+            rows: 0,
+            files: Vec::new(),
+            written: Vec::new(),
+        };
+        let result = match self.run(&mut output, maps).await {
+            Ok(()) => output.finish().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            // What cannot be removed now goes at the next start.
+            let _ = tablet.unlink(&output.files).await;
+            return Err(error);
+        }
+        Ok(output.written)
+    }
+
+    async fn run(mut self, output: &mut Output<'_>, maps: &mut [Vec<u32>]) -> Result<()> {
         // A binary heap of run numbers by their current keys: the least run is on top, is read on, and sinks to its new place.
         let mut heap = Vec::with_capacity(self.runs.len());
         for number in 0..self.runs.len() {
@@ -278,11 +300,6 @@ impl Merge {
             self.env.disk.yield_now().await;
         }
     }
-
-    /// The schema under which it writes.
-    pub(super) fn schema(&self) -> &Arc<TabletSchema> {
-        &self.schema
-    }
 }
 
 /// Which rows of a full batch a delete predicate takes.
@@ -353,19 +370,17 @@ pub(super) struct Written {
 }
 
 /// Segment files being written, one after the other.
-pub(super) struct Output<'a> {
+struct Output<'a> {
     tablet: &'a Tablet,
     schema: Arc<TabletSchema>,
     writer: Option<(FileId, SegmentWriter)>,
     rows: u32,
+    /// Every file that was begun.
+    files: Vec<FileId>,
     written: Vec<Written>,
 }
 
-impl<'a> Output<'a> {
-    pub(super) fn new(tablet: &'a Tablet, schema: Arc<TabletSchema>) -> Output<'a> {
-        Output { tablet, schema, writer: None, rows: 0, written: Vec::new() }
-    }
-
+impl Output<'_> {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         let env = &self.tablet.env;
         let mut start = 0;
@@ -374,6 +389,7 @@ impl<'a> Output<'a> {
                 Some(open) => open,
                 None => {
                     let file = self.tablet.new_file();
+                    self.files.push(file);
                     let options = WriteOptions::default();
                     (file, SegmentWriter::create(&env.disk, &file.path(), &self.schema, options).await?)
                 }
@@ -400,10 +416,9 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Finishes and syncs the last file; the directory is the caller's.
-    pub(super) async fn finish(mut self) -> Result<Vec<Written>> {
+    async fn finish(&mut self) -> Result<()> {
         self.close().await?;
-        Ok(self.written)
+        if self.written.is_empty() { Ok(()) } else { self.tablet.env.disk.sync_dir("seg").await }
     }
 }
 

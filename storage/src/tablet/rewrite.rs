@@ -14,7 +14,7 @@
 //! long as records carry whole rows, replay does not read what it replaces, and nothing shows the difference; partial updates will.)
 //! Deaths that arrive while it runs are logged on the inputs and translated through the map, the last of them in the switch.
 
-use super::merge::{self, Merge, Output, Written, blank_map};
+use super::merge::{self, Merge, Written, blank_map};
 use super::policy::Rewrite;
 use super::{DeleteWhere, Tablet};
 use crate::delvector::roaring_bytes;
@@ -81,7 +81,7 @@ impl Tablet {
     /// Does a rewrite from begin to end. `w` is W. At most one flush and one compaction run at a time; another one reports
     /// `done: false`.
     ///
-    /// Errors: before the edit, of the disk: nothing has changed, the outputs are left for the next start to remove. From the
+    /// Errors: before the edit, of the disk: nothing has changed. From the
     /// manifest: fatal for the process, because it is unknown whether the edit is durable.
     pub async fn rewrite(&self, kind: Rewrite, w: Seq, manifest: &Manifest) -> Result<RewriteReport> {
         self.rewrite_through(kind, w, async |edit| manifest.append(edit).await).await
@@ -198,12 +198,7 @@ impl Tablet {
             };
             merge.add_memory(input, &memtable.batches(memtable.rows())?, Some(&mut live)).await?;
         }
-        let mut output = Output::new(self, merge.schema().clone());
-        merge.run(&mut output, &mut maps).await?;
-        let written = output.finish().await?;
-        if !written.is_empty() {
-            self.env.disk.sync_dir("seg").await?;
-        }
+        let written = merge.write(self, &mut maps).await?;
         Ok((written, maps))
     }
 

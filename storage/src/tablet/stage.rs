@@ -5,7 +5,7 @@
 //! found in the tablet's memory of recent keys. Big batches become sorted, synced segment files.
 
 use super::keys::{LastOfEachKey, TaggedKeys};
-use super::merge::{Merge, Output};
+use super::merge::Merge;
 use super::recent::Ticket;
 use super::{State, Tablet};
 use crate::error::{Result, StorageError};
@@ -316,17 +316,14 @@ impl Tablet {
             let Some(mask) = mask.filter(|mask| mask.count_set_bits() > 0) else { continue };
             // Only keys count in a delete, but a segment has full rows: the rest is written as it came.
             let schema = if deletes { self.relaxed_schema() } else { self.schema.clone() };
-            let mut merge = Merge::new(schema.clone(), self.env.clone());
+            let mut merge = Merge::new(schema, self.env.clone());
             let mut live = |first: u32, batch: &RecordBatch| Ok(Some(mask.slice(first as usize, batch.num_rows())));
             merge.add_memory(0, &[(0, rows.batch.clone())], Some(&mut live)).await?;
-            let mut output = Output::new(self, schema);
-            merge.run(&mut output, &mut []).await?;
-            for written in output.finish().await? {
+            for written in merge.write(self, &mut []).await? {
                 files.push(StagedFile { file: written.file, rows: written.rows, bytes: written.bytes, deletes });
             }
         }
         drop(rows);
-        self.env.disk.sync_dir("seg").await?;
         let ticket = self.open_ticket();
         let mut segments = Vec::with_capacity(files.len());
         for file in &files {

@@ -180,3 +180,43 @@ fn bad_rows_are_refused_before_the_number() {
         assert_eq!(tablet.stats().staged, 0);
     });
 }
+
+#[test]
+fn a_full_device_fails_the_stage_and_the_flush_and_leaves_nothing_behind() {
+    block_on(async {
+        let (sim, edits, shape) = (SimDisk::new(1), Edits::default(), Shape::BigInt);
+        let tablet = new_tablet(shape, &sim, small_limits()).await;
+        commit(&tablet, 1, shape, &(0..20).map(|id| (id, row(1))).collect::<Vec<_>>()).await;
+        sim.fail(crate::disk::Fault::FullAt(0));
+        let many: Vec<_> = (0..60).map(|id| (id, row(2))).collect();
+        let error = tablet.stage(shape.rows(&many)).await.err().unwrap();
+        assert_eq!(error.kind(), crate::error::ErrorKind::ResourceExhausted);
+        let append = async |edit| {
+            edits.apply(edit);
+            Ok(())
+        };
+        assert!(tablet.rewrite_through(Rewrite::Flush, Seq(1), append).await.is_err());
+        assert_eq!((sim.files(), tablet.flushed()), (Vec::<String>::new(), Seq::ZERO));
+        sim.mend();
+        assert!(flush(&tablet, Seq(1), &edits).await.done, "the next try succeeds");
+        assert_eq!(all(&tablet, Seq(1)).await.len(), 20);
+    });
+}
+
+#[test]
+fn a_table_without_key_and_sort_columns_keeps_all_rows() {
+    block_on(async {
+        let (sim, edits) = (SimDisk::new(1), Edits::default());
+        sim.disk().create_dir("seg").await.unwrap();
+        let mut schema = (*Shape::Duplicate.schema()).clone();
+        (schema.key_columns, schema.sort_columns) = (0, Vec::new());
+        let tablet = Tablet::create(TabletId(7), Arc::new(schema), environment(&sim, small_limits()));
+        for seq in 1..=3 {
+            let rows: Vec<_> = (0..30).map(|id| (id, row(seq))).collect();
+            commit(&tablet, seq as u64, Shape::Duplicate, &rows).await;
+        }
+        let before = all(&tablet, Seq(3)).await;
+        assert_eq!((before.len(), flush(&tablet, Seq(3), &edits).await.rows_out), (90, 0));
+        assert_eq!(all(&tablet, Seq(3)).await, before);
+    });
+}
