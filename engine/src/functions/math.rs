@@ -157,7 +157,7 @@ fn whole(call: &Call<'_>, one: fn(f64) -> f64) -> Result<ArrayRef> {
     let x = call.double(0);
     call.make::<Int64Type>(|row| {
         let value = one(x.get(row)?);
-        (value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0).then_some(value as i64)
+        (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
     })
 }
 

@@ -409,7 +409,7 @@ fn money(hundredths: i128) -> String {
         out.push('-');
     }
     for (at, digit) in whole.char_indices() {
-        if at > 0 && (whole.len() - at) % 3 == 0 {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

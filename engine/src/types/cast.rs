@@ -270,7 +270,7 @@ fn largeints(array: &ArrayRef) -> Result<ArrayRef> {
 fn wide_of_double(value: f64) -> Option<i128> {
     // 2^127 is a double; the largest i128 is not.
     const BOUND: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
-    (value >= -BOUND && value < BOUND).then_some(value as i128)
+    (-BOUND..BOUND).contains(&value).then_some(value as i128)
 }
 
 /// DATE as yyyyMMdd, DATETIME as yyyyMMddHHmmss.

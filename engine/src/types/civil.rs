@@ -171,10 +171,8 @@ pub fn mysql_week(days: i32, mode: u32) -> (i32, i32) {
     }
     let week_one = if late(weekday_of_first) { first + 7 - weekday_of_first } else { first - weekday_of_first };
     let since = days - week_one;
-    if week_year && since >= 52 * 7 {
-        if !late((weekday_of_first + year_days(year)) % 7) {
-            return (year + 1, 1);
-        }
+    if week_year && since >= 52 * 7 && !late((weekday_of_first + year_days(year)) % 7) {
+        return (year + 1, 1);
     }
     (year, since / 7 + 1)
 }

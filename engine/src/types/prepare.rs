@@ -8,8 +8,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, DateTimeField, DuplicateTreatment, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Select, Statement, TrimWhereField, UnaryOperator, Value,
-    ValueWithSpan, VisitMut, VisitorMut,
+    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TrimWhereField,
+    UnaryOperator, Value, ValueWithSpan, Values, VisitMut, VisitorMut,
 };
 
 /// Rewrites a parsed statement into the form that `SqlToRel` with our planners understands. Idempotent. An error is a
@@ -53,6 +53,13 @@ impl VisitorMut for Rewrite {
         }
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            text_columns(values);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<String> {
         for condition in [&mut select.selection, &mut select.having, &mut select.qualify].into_iter().flatten() {
             as_condition(condition);
@@ -64,6 +71,33 @@ impl VisitorMut for Rewrite {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// A column of VALUES with texts among other values is text, which the binder does not see for itself.
+fn text_columns(values: &mut Values) {
+    let is_text = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_) | Value::DoubleQuotedString(_), .. })
+        )
+    };
+    let is_null = |expr: &Expr| matches!(expr, Expr::Value(ValueWithSpan { value: Value::Null, .. }));
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    for column in 0..width {
+        let mut items: Vec<&mut Expr> = values.rows.iter_mut().filter_map(|row| row.content.get_mut(column)).collect();
+        if !items.iter().any(|item| is_text(item)) {
+            continue;
+        }
+        let others = items.iter_mut().filter(|item| !is_text(item) && !is_null(item) && !is_cast_to_text(item));
+        for item in others {
+            let inner = std::mem::replace(*item, null());
+            **item = cast(inner, SqlType::Varchar(None));
+        }
+    }
+}
+
+fn is_cast_to_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Cast { data_type: SqlType::Varchar(_), .. })
 }
 
 fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
