@@ -167,6 +167,7 @@ pub enum Slot {
 #[derive(Default)]
 pub struct Slots {
     slots: Vec<Slot>,
+    taken: usize,
 }
 
 impl Slots {
@@ -184,12 +185,14 @@ impl Slots {
             self.slots.push(Slot::Free);
         }
         self.slots[free] = Slot::Live(rowset.clone());
+        self.taken += 1;
         Some(rowset)
     }
 
     /// Gives back the slot of a rowset that was never read.
     pub fn free(&mut self, slot: u16) {
         self.slots[slot as usize] = Slot::Free;
+        self.taken -= 1;
     }
 
     /// Puts a moved slot in place of a live one.
@@ -215,6 +218,7 @@ impl Slots {
                 && *history <= oldest_history
             {
                 *slot = Slot::Free;
+                self.taken -= 1;
             }
         }
     }
@@ -241,7 +245,7 @@ impl Slots {
 
     /// How many slots are taken.
     pub fn taken(&self) -> usize {
-        self.slots.iter().filter(|slot| !matches!(slot, Slot::Free)).count()
+        self.taken
     }
 
     /// Bytes of the row maps.

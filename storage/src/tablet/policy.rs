@@ -4,6 +4,9 @@ use super::{Tablet, TabletLimits};
 use crate::ids::{FileId, Seq};
 use crate::rowset::RowsetData;
 
+/// Files compacted together at most: each holds a block of its rows in memory, and the row map has four bytes for every row.
+const TOGETHER_FILES: usize = 16;
+
 /// A rewrite to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rewrite {
@@ -96,7 +99,7 @@ fn choose(files: &[Candidate], limits: &TabletLimits) -> Vec<FileId> {
     for end in 1..=sized.len() {
         if end == sized.len() || sized[end].0 > sized[start].0.saturating_mul(4) {
             if end - start >= limits.tier_files.max(2) {
-                return sized[start..end].iter().map(|f| f.1).collect();
+                return sized[start..end.min(start + TOGETHER_FILES)].iter().map(|f| f.1).collect();
             }
             start = end;
         }
@@ -128,6 +131,8 @@ mod tests {
         let big: Vec<Candidate> = (10..14).map(|n| file(n, 500_000, 0)).collect();
         assert_eq!(chosen(&[&small[..], &big].concat()), vec![10, 11, 12, 13]);
         assert_eq!(chosen(&[&big[..], &small, &[file(5, 1200, 0)]].concat()), vec![0, 1, 2, 5]);
+        let many: Vec<Candidate> = (0..100).map(|n| file(n, 1000, 0)).collect();
+        assert_eq!(chosen(&many).len(), TOGETHER_FILES);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::{Result, StorageError};
 use crate::index::Locator;
 use crate::log::{PartBody, StagedFile, TabletPart};
 use crate::rows::{self, Rows};
-use crate::rowset::Rowset;
+use crate::rowset::{Rowset, Slots};
 use crate::schema::Predicate;
 use crate::segment::Segment;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, UInt32Array};
@@ -127,8 +127,10 @@ fn batch_bytes(batch: &RecordBatch) -> usize {
 impl Tablet {
     /// Stages rows: see the head of this file. Several batches of one transaction are staged and applied one after the other.
     ///
-    /// Errors: `Invalid` for rows of another shape, NULL in a NOT NULL column, a delete without a primary key; those of the disk.
+    /// Errors: `Invalid` for rows of another shape, NULL in a NOT NULL column, a delete without a primary key; `Limit` when compaction
+    /// does not keep up; those of the disk.
     pub async fn stage(&self, rows: Rows) -> Result<Staged> {
+        self.check_rowsets()?;
         let chosen = self.choose(&rows).await?;
         let limits = &self.env.limits;
         if rows.len() > limits.staged_rows || batch_bytes(&rows.batch) > limits.staged_bytes {
@@ -187,6 +189,16 @@ impl Tablet {
         let ticket = self.open_ticket();
         let keys = self.probe(normal.keys).await?;
         Ok(Staged { part, body: StagedBody::Memory(StagedRows { upserts: normal.upserts, keys }), ticket })
+    }
+
+    /// R2: an apply must find a slot, so staging stops at half of them.
+    fn check_rowsets(&self) -> Result<()> {
+        let taken = self.state.borrow().slots.taken();
+        if taken < Slots::MAX / 2 {
+            return Ok(());
+        }
+        let detail = format!("{taken} of at most {}; compaction does not keep up, load more slowly", Slots::MAX / 2);
+        Err(StorageError::Limit { limit: "rowsets of a tablet", detail })
     }
 
     /// Checks the rows and finds the last one of each key, in slices.
