@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use starling_wire::MysqlClient;
 use starling_wire::constants::{capability, com};
 use starling_wire::handshake::HandshakeResponse;
@@ -152,9 +152,18 @@ fn a_client_that_wants_tls_or_an_old_protocol_is_told() {
     }
 }
 
+/// Found cases are kept beside this file.
+fn runner() -> TestRunner {
+    let kept = FileFailurePersistence::Direct(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/edges/hostile.proptest-regressions"
+    ));
+    TestRunner::new(Config { cases: 300, failure_persistence: Some(Box::new(kept)), ..Config::default() })
+}
+
 #[test]
 fn mutated_logins_and_noise_cost_only_their_connection() {
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    let mut runner = runner();
     let edits = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
     let noise = proptest::collection::vec(any::<u8>(), 0..300);
     runner
@@ -179,7 +188,7 @@ fn mutated_logins_and_noise_cost_only_their_connection() {
 
 #[test]
 fn mutated_commands_cost_only_their_connection() {
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    let mut runner = runner();
     let commands = proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40)), 1..10);
     runner
         .run(&commands, |commands| {
