@@ -171,8 +171,10 @@ fn ready(stdout: std::process::ChildStdout) -> Option<(SocketAddr, SocketAddr)> 
 /// The directory of the build that this test is part of.
 pub fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap_or_default();
-    // .../release/deps/e2e-0123 -> .../release
-    exe.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default()
+    let directory = exe.parent().unwrap_or(Path::new("."));
+    // A test is .../release/deps/e2e-0123, the bench .../release/starling-bench.
+    let of_test = directory.file_name().is_some_and(|name| name == "deps");
+    if of_test { directory.parent().unwrap_or(directory) } else { directory }.to_path_buf()
 }
 
 /// The server's binary, built with the tests.
