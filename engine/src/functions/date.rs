@@ -480,7 +480,7 @@ fn slicer<'c>(call: &'c Call<'_>) -> Result<impl Fn(usize, i64) -> Option<i64> +
         };
         units = units.div_euclid(count) * count;
         if bound.get(row)?.eq_ignore_ascii_case("ceil") {
-            units += count;
+            units = units.checked_add(count)?;
         }
         add(origin, units, unit)
     })

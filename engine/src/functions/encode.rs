@@ -14,6 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
 use super::builtin::Param::{Big, Bytes, Int, Text};
 use super::builtin::{Builtin, Call, returns};
+use super::string::BYTES_MAX;
 use crate::types::cast_values;
 
 /// All of them, under all their names.
@@ -30,14 +31,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             })
             .on(&[Text], returns::TEXT, |c| {
                 let s = c.text(0);
-                c.make_text(|row| s.get(row).map(|s| hex(s.as_bytes(), true)))
+                c.make_text(|row| s.get(row).filter(|s| s.len() <= BYTES_MAX / 2).map(|s| hex(s.as_bytes(), true)))
             })
             .on(&[Bytes], returns::TEXT, |c| {
                 let bytes = c.args[0].array().as_binary::<i32>().clone();
                 let constant = c.args[0].is_constant();
                 c.make_text(|row| {
                     let row = if constant { 0 } else { row };
-                    bytes.is_valid(row).then(|| hex(bytes.value(row), true))
+                    let fits = bytes.is_valid(row) && bytes.value(row).len() <= BYTES_MAX / 2;
+                    fits.then(|| hex(bytes.value(row), true))
                 })
             })
     });
@@ -58,7 +60,10 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     add(&["to_base64"], |n| {
         Builtin::new(n).on(&[Text], returns::TEXT, |c| {
             let s = c.text(0);
-            c.make_text(|row| s.get(row).filter(|s| !s.is_empty()).map(|s| base64(s.as_bytes())))
+            c.make_text(|row| {
+                let fits = |s: &&str| !s.is_empty() && s.len() <= BYTES_MAX / 4 * 3;
+                s.get(row).filter(fits).map(|s| base64(s.as_bytes()))
+            })
         })
     });
     add(&["from_base64"], |n| {

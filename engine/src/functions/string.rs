@@ -11,8 +11,9 @@ use super::builtin::Param::{Any, Big, Bool, Decimal, Double, Int, Large, Text};
 use super::builtin::{Builtin, Call, Texts, returns};
 use crate::types::text;
 
-/// Results past this many bytes are NULL (`repeat`, `lpad`).
-const BYTES_MAX: usize = 1 << 20;
+/// Results past this many bytes are NULL: a function whose result may be much longer than its arguments must not be
+/// able to exhaust the memory.
+pub(super) const BYTES_MAX: usize = 1 << 20;
 
 /// All of them, under all their names.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -158,7 +159,7 @@ fn slice(text: &str, from: i64, length: Option<i64>) -> &str {
     let start = match from {
         0 => return "",
         1.. => from - 1,
-        _ if -from > count => return "",
+        _ if from < -count => return "",
         _ => count + from,
     };
     let length = length.unwrap_or(i64::MAX);
@@ -278,7 +279,11 @@ fn replace(call: &Call<'_>) -> Result<ArrayRef> {
     let (s, from, to) = (call.text(0), call.text(1), call.text(2));
     call.make_text(|row| {
         let (s, from, to) = (s.get(row)?, from.get(row)?, to.get(row)?);
-        Some(if from.is_empty() { s.to_string() } else { s.replace(from, to) })
+        if from.is_empty() {
+            return Some(s.to_string());
+        }
+        let grown = s.matches(from).count().checked_mul(to.len())?;
+        (grown <= BYTES_MAX.max(s.len())).then(|| s.replace(from, to))
     })
 }
 
@@ -356,7 +361,7 @@ fn split_part(call: &Call<'_>) -> Result<ArrayRef> {
         let (s, by, n) = (s.get(row)?, by.get(row)?, n.get(row)?);
         if by.is_empty() {
             let count = characters(s) as i64;
-            return (n != 0 && i64::from(n.abs()) <= count).then(|| slice(s, i64::from(n), Some(1)));
+            return (n != 0 && i64::from(n.unsigned_abs()) <= count).then(|| slice(s, i64::from(n), Some(1)));
         }
         match n {
             0 => None,
