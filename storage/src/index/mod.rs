@@ -11,7 +11,7 @@
 
 mod shard;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use shard::{Shard, spread};
 
