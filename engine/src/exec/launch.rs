@@ -91,7 +91,10 @@ async fn launch(
     query: QueryHandle,
     profile: Option<Profile>,
 ) -> Result<ResultStream> {
-    let shared = Shared::new(&query, profile);
+    let budget = site.budget();
+    let shared = Shared::new(&query, &budget, profile);
+    let slow_fragments = plan.fragments.iter().filter(|f| f.pipeline.is_none()).count();
+    let admission = budget.admit(slow_fragments).await;
     shared.check()?;
     let mut wiring = Wiring::new(plan, site.id().0);
     let bodies = plan.fragments.iter().map(|fragment| instance(fragment, plan)).collect::<Result<Vec<_>>>()?;
@@ -130,7 +133,7 @@ async fn launch(
         }
     }
     let started = requests.len();
-    let stream = ResultStream::new(site.clone(), plan.schema().clone(), result, shared, query, started);
+    let stream = ResultStream::new(site.clone(), plan.schema().clone(), result, shared, query, admission, started);
     // From here on an error drops the stream, which stops what has been started.
     for (core, request) in requests {
         site.send(CoreId(core), request).await?;

@@ -12,6 +12,7 @@
 //! | `result` | `ResultStream`: the rows, on the session's core |
 //! | `point` | reads by primary key, without planner |
 //! | `counts` | rows by table, for the planner |
+//! | `budget` | memory and places of queries |
 //! | `profile` | EXPLAIN ANALYZE |
 //! | `site` | what a fragment needs of its core |
 //!
@@ -19,6 +20,7 @@
 //! that close take their neighbours along. Nothing here blocks a reactor: fast operators yield by time slice, everything else runs in the
 //! slow lane.
 
+pub mod budget;
 pub mod channel;
 mod counts;
 pub mod fast;

@@ -10,12 +10,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result as PlanResult, internal_err};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use futures::stream::{poll_fn, unfold};
 
+use super::budget::Budget;
 use super::channel::Inlet;
 use super::profile::Profile;
 use crate::error::{EngineError, Result};
@@ -64,18 +65,16 @@ pub struct Shared {
     stopped: AtomicBool,
     error: OnceLock<EngineError>,
     pool: Arc<dyn MemoryPool>,
-    memory: usize,
     pub(super) profile: Option<Profile>,
 }
 
 impl Shared {
-    pub(super) fn new(query: &QueryHandle, profile: Option<Profile>) -> Arc<Shared> {
+    pub(super) fn new(query: &QueryHandle, budget: &Budget, profile: Option<Profile>) -> Arc<Shared> {
         Arc::new(Shared {
             cancel: query.cancel.clone(),
             stopped: AtomicBool::new(false),
             error: OnceLock::new(),
-            pool: Arc::new(GreedyMemoryPool::new(query.memory)),
-            memory: query.memory,
+            pool: budget.pool(query.memory),
             profile,
         })
     }
@@ -122,11 +121,13 @@ impl Shared {
     /// What DataFusion reports, as the client is told.
     pub(super) fn error_of(&self, error: DataFusionError) -> EngineError {
         match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => EngineError::memory_limit(
-                "query",
-                format!("{} bytes", self.pool.reserved()),
-                format!("{} bytes", self.memory),
-            ),
+            DataFusionError::ResourcesExhausted(_) => {
+                let limit = match self.pool.memory_limit() {
+                    MemoryLimit::Finite(bytes) => bytes.to_string(),
+                    _ => "none".to_string(),
+                };
+                EngineError::memory_limit("query", self.pool.reserved(), limit)
+            }
             _ => EngineError::from(error),
         }
     }

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::{Either, select};
 
+use super::budget::Admission;
 use super::channel::Inlet;
 use super::profile::FragmentProfile;
 use super::query::{QueryHandle, Shared};
@@ -28,6 +29,7 @@ pub struct ResultStream {
     inlet: Inlet,
     shared: Option<Arc<Shared>>,
     query: Option<QueryHandle>,
+    admission: Option<Admission>,
     fragments: usize,
     over: bool,
 }
@@ -39,17 +41,28 @@ impl ResultStream {
         inlet: Inlet,
         shared: Arc<Shared>,
         query: QueryHandle,
+        admission: Admission,
         fragments: usize,
     ) -> ResultStream {
-        let (site, shared, query) = (Some(site), Some(shared), Some(query));
-        ResultStream { site, schema, ready: VecDeque::new(), inlet, shared, query, fragments, over: false }
+        let (site, shared, query, admission) = (Some(site), Some(shared), Some(query), Some(admission));
+        ResultStream { site, schema, ready: VecDeque::new(), inlet, shared, query, admission, fragments, over: false }
     }
 
     /// A stream of rows that are there already (SHOW, DESC, point reads).
     pub fn of(schema: SchemaRef, batches: Vec<RecordBatch>) -> ResultStream {
         let inlet = Inlet::new(Vec::new(), Arc::default());
         let ready = batches.into();
-        ResultStream { site: None, schema, ready, inlet, shared: None, query: None, fragments: 0, over: false }
+        ResultStream {
+            site: None,
+            schema,
+            ready,
+            inlet,
+            shared: None,
+            query: None,
+            admission: None,
+            fragments: 0,
+            over: false,
+        }
     }
 
     /// What the rows look like.
@@ -106,6 +119,7 @@ impl ResultStream {
         }
         self.inlet = Inlet::new(Vec::new(), Arc::default());
         self.query = None;
+        self.admission = None;
     }
 
     /// Profiles of all fragments, once they have ended; those that are still busy after a second are left out.

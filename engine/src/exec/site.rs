@@ -1,5 +1,6 @@
 //! What a fragment needs of the core it runs on. `Core` is one; tests put simple threads in its place.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use starling_storage::schema::Predicate;
 use starling_storage::tablet::{ScanCounters, ScanSpec, TabletScan};
 
 use super::FragmentRequest;
+use super::budget::Budget;
 use crate::error::{EngineError, Result};
 use crate::runtime::Class;
 use crate::shard::Core;
@@ -54,6 +56,8 @@ impl Reader for TabletReader {
 pub trait Site {
     /// Which core.
     fn id(&self) -> CoreId;
+    /// What queries of this core's sessions may use.
+    fn budget(&self) -> Rc<Budget>;
     /// Runs a task on this core's reactor.
     fn spawn(&self, task: LocalBoxFuture<'static, ()>);
     /// Runs work in this core's slow lane to its end; an error when it panics.
@@ -71,10 +75,19 @@ pub trait Site {
 /// A core, for a fragment.
 pub type SiteRef = Rc<dyn Site>;
 
+thread_local! {
+    /// This core's.
+    static BUDGET: OnceCell<Rc<Budget>> = const { OnceCell::new() };
+}
+
 #[async_trait(?Send)]
 impl Site for Core {
     fn id(&self) -> CoreId {
         Core::id(self)
+    }
+
+    fn budget(&self) -> Rc<Budget> {
+        BUDGET.with(|budget| budget.get_or_init(|| Budget::new(self.budgets().query, self.cores())).clone())
     }
 
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {

@@ -149,3 +149,14 @@ fn explain_analyze_counts_rows() {
     let text = world.analyze("SELECT g, count(*) FROM t WHERE v > 10 GROUP BY g").join("\n");
     assert!(text.contains("OlapScan rows=") && text.contains("core=1"), "{text}");
 }
+
+/// Executors of glommio 0.9 sometimes sleep on work they have (`runtime::heartbeat`): many short queries over an exchange, none of which may
+/// hang. Without the heartbeat one of the first hundred did on a busy machine.
+#[test]
+fn no_query_hangs() {
+    let world = World::new(2);
+    for _ in 0..100 {
+        let sql = "SELECT max(n), min(n) FROM (SELECT h, s, count(v) AS n FROM w GROUP BY h, s)";
+        assert_eq!(rows_of(world.rows(sql, 0, true, true)).len(), 1);
+    }
+}

@@ -8,13 +8,11 @@
 //! wait that long on a busy core.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use futures::task::AtomicWaker;
 
 use crate::error::{EngineError, Result};
 
@@ -26,7 +24,8 @@ const IDLE: Duration = Duration::from_millis(10);
 /// One core's bell.
 #[derive(Default)]
 pub(crate) struct Bell {
-    waker: AtomicWaker,
+    /// Kept, not taken: a core may park wrongly again before it has run the task that answers.
+    waker: OnceLock<Waker>,
     /// Task polls of the core: while they go on it needs no bell.
     polls: AtomicU64,
 }
@@ -36,7 +35,7 @@ impl Bell {
     pub fn listen(self: &Arc<Bell>) {
         let bell = self.clone();
         let answer = poll_fn(move |cx| {
-            bell.waker.register(cx.waker());
+            bell.waker.get_or_init(|| cx.waker().clone());
             Poll::<()>::Pending
         });
         glommio::spawn_local(answer).detach();
@@ -49,13 +48,13 @@ impl Bell {
 }
 
 /// The thread. It must end before the executors do.
-pub(super) struct Heartbeat {
+pub(crate) struct Heartbeat {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Heartbeat {
-    pub fn start(bells: Vec<Arc<Bell>>) -> Result<Heartbeat> {
+    pub(crate) fn start(bells: Vec<Arc<Bell>>) -> Result<Heartbeat> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = thread::Builder::new()
@@ -84,7 +83,9 @@ fn run(bells: &[Arc<Bell>], stop: &AtomicBool) {
         for (bell, seen) in bells.iter().zip(&mut seen) {
             let polls = bell.polls.load(Ordering::Relaxed);
             if polls == *seen {
-                bell.waker.wake();
+                if let Some(waker) = bell.waker.get() {
+                    waker.wake_by_ref();
+                }
             } else {
                 *seen = polls;
                 every = BUSY;

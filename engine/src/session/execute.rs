@@ -177,7 +177,8 @@ impl Session {
     pub(super) async fn system_state(&self, processes: bool) -> Result<SystemState> {
         let processes = if processes { self.core().process_list().await? } else { Vec::new() };
         let variables = self.state.borrow().variables.clone();
-        Ok(SystemState { catalog: self.core().catalog(), row_counts: Default::default(), variables, processes })
+        let row_counts = exec::row_counts(self.core()).await;
+        Ok(SystemState { catalog: self.core().catalog(), row_counts, variables, processes })
     }
 
     /// Plans on the planner thread.

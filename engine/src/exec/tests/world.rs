@@ -1,5 +1,6 @@
 //! A small world: tables in memory, executors as cores, and plain DataFusion beside them as the oracle.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,12 +20,14 @@ use starling_storage::tablet::ScanCounters;
 
 use crate::catalog::Table;
 use crate::error::{EngineError, Result};
+use crate::exec::budget::Budget;
 use crate::exec::query::QueryHandle;
 use crate::exec::request::Work;
 use crate::exec::site::{ReadSpec, Reader, Site, SiteRef};
 use crate::exec::{FragmentRequest, ResultStream, fragment, launch};
 use crate::plan::table::sql_schema;
 use crate::plan::{DistributedPlan, PlanContext, StarlingTable, plan_query, session_config};
+use crate::runtime::heartbeat::{Bell, Heartbeat};
 use crate::txn::{Oldest, Pins, Watermark};
 
 type Tablets = HashMap<TabletId, RecordBatch>;
@@ -40,6 +43,9 @@ struct TestSite {
     mesh: Vec<flume::Sender<Mail>>,
     slow: flume::Sender<BoxFuture<'static, ()>>,
     tablets: Arc<Tablets>,
+    budget: Rc<Budget>,
+    bell: Arc<Bell>,
+    polls: Rc<Cell<u64>>,
 }
 
 struct MemoryReader {
@@ -70,7 +76,18 @@ impl Site for TestSite {
         self.id
     }
 
+    fn budget(&self) -> Rc<Budget> {
+        self.budget.clone()
+    }
+
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        let mut task = task;
+        let (bell, polls) = (self.bell.clone(), self.polls.clone());
+        let task = std::future::poll_fn(move |cx| {
+            polls.set(polls.get() + 1);
+            bell.polled(polls.get());
+            task.as_mut().poll(cx)
+        });
         drop(glommio::spawn_local(task).detach());
     }
 
@@ -343,6 +360,7 @@ pub struct World {
     cores: u16,
     mesh: Vec<flume::Sender<Mail>>,
     tables: Vec<TestTable>,
+    _heartbeat: Heartbeat,
 }
 
 impl World {
@@ -350,6 +368,7 @@ impl World {
         let tables = tables();
         let tablets = Arc::new(tablets(&tables));
         let (mesh, inboxes): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::unbounded::<Mail>()).unzip();
+        let mut bells = Vec::new();
         for (id, inbox) in (0u16..).zip(inboxes) {
             let (slow, work) = flume::unbounded::<BoxFuture<'static, ()>>();
             std::thread::spawn(move || {
@@ -360,11 +379,14 @@ impl World {
                     }
                 });
             });
-            let (mesh, tablets) = (mesh.clone(), tablets.clone());
+            let (mesh, tablets, bell) = (mesh.clone(), tablets.clone(), Arc::new(Bell::default()));
+            bells.push(bell.clone());
             glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
                 .preempt_timer(Duration::from_millis(1))
                 .spawn(move || async move {
-                    let site: SiteRef = Rc::new(TestSite { id: CoreId(id), mesh, slow, tablets });
+                    bell.listen();
+                    let (budget, polls) = (Budget::new(1 << 30, cores), Rc::default());
+                    let site: SiteRef = Rc::new(TestSite { id: CoreId(id), mesh, slow, tablets, budget, bell, polls });
                     while let Ok(mail) = inbox.recv_async().await {
                         match mail {
                             Mail::Fragment(request) => match request.0 {
@@ -377,7 +399,7 @@ impl World {
                 })
                 .unwrap();
         }
-        World { cores, mesh, tables }
+        World { cores, mesh, tables, _heartbeat: Heartbeat::start(bells).unwrap() }
     }
 
     fn plan(&self, sql: &str, broadcast: u64, fast: bool, statistics: bool) -> Result<Arc<DistributedPlan>> {
