@@ -64,7 +64,7 @@ impl Orders {
     fn row(&mut self, order: u64, status: u64, csv: &mut String) {
         let (day, second) = (1 + order % DAYS, self.random.below(86_400));
         let (hour, minute) = (second / 3600, second / 60 % 60);
-        let r = self.random.next() >> 8;
+        let r = self.random.bits() >> 8;
         writeln!(
             csv,
             "{order},2026-01-{day:02},{},{},{status},{},{}.{:02},{},2026-01-{day:02} {hour:02}:{minute:02}:{:02},\

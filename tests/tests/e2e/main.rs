@@ -9,6 +9,8 @@
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
 //! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by ending")]
+
 mod basics;
 mod clients;
 mod crash;
