@@ -1,10 +1,16 @@
 //! Prepared statements: the text is parsed once, parameters become literals of the syntax tree at each execution.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use sqlparser::ast::{self, Expr, Value, VisitMut, VisitorMut};
 
+use starling_storage::ids::Seq;
+
 use super::Param;
+use super::point::{self, PointRead};
+use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
 use crate::sql::statement::{InsertSource, InsertValue, Statement};
 use crate::sql::{self, Parsed};
@@ -13,6 +19,8 @@ use crate::sql::{self, Parsed};
 pub(super) struct PreparedStatement {
     text: String,
     parsed: Parsed,
+    /// The read by primary key that the statement is, under one version of the catalog and in one database.
+    point: RefCell<Option<(Seq, Option<String>, Option<Rc<PointRead>>)>>,
 }
 
 impl PreparedStatement {
@@ -23,8 +31,25 @@ impl PreparedStatement {
                 let text = "This command is not supported in the prepared statement protocol yet";
                 Err(EngineError::new(1295, b"HY000", text))
             }
-            _ => Ok(PreparedStatement { text: text.to_string(), parsed }),
+            _ => Ok(PreparedStatement { text: text.to_string(), parsed, point: RefCell::new(None) }),
         }
+    }
+
+    /// The statement as a read by primary key, if it is one.
+    pub(super) fn point(&self, catalog: &Catalog, database: Option<&str>) -> Option<Rc<PointRead>> {
+        if let Some((version, db, point)) = &*self.point.borrow() {
+            if *version == catalog.version() && db.as_deref() == database {
+                return point.clone();
+            }
+        }
+        let found = match &self.parsed.statement {
+            Statement::Query(query) if self.parsed.hints.is_empty() => {
+                point::recognise(query, self.parsed.texts.as_deref(), catalog, database).map(Rc::new)
+            }
+            _ => None,
+        };
+        *self.point.borrow_mut() = Some((catalog.version(), database.map(str::to_string), found.clone()));
+        found
     }
 
     pub(super) fn text(&self) -> &str {
@@ -131,7 +156,7 @@ impl Param {
     }
 
     /// As text of a value that is no number.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Param::Text(text) => text.clone(),
             Param::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
