@@ -9,7 +9,8 @@ use sqlparser::ast;
 
 use super::prepared::PreparedStatement;
 use super::{
-    ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variables, create_table, plan_cache, point,
+    ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variables, create_table, plan_cache,
+    point,
 };
 use crate::admin::information_schema::SystemState;
 use crate::admin::{Grid, show};

@@ -39,9 +39,15 @@ pub(super) struct PointRead {
 }
 
 /// Recognises a read by primary key; `None`: the planner's.
-pub(super) fn recognise(query: &ast::Query, texts: Option<&[String]>, catalog: &Catalog, database: Option<&str>) -> Option<PointRead> {
+pub(super) fn recognise(
+    query: &ast::Query,
+    texts: Option<&[String]>,
+    catalog: &Catalog,
+    database: Option<&str>,
+) -> Option<PointRead> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let plain_query = query.with.is_none() && query.order_by.is_none() && query.fetch.is_none() && query.for_clause.is_none();
+    let plain_query =
+        query.with.is_none() && query.order_by.is_none() && query.fetch.is_none() && query.for_clause.is_none();
     let plain_select = select.distinct.is_none()
         && select.having.is_none()
         && select.qualify.is_none()
@@ -53,7 +59,9 @@ pub(super) fn recognise(query: &ast::Query, texts: Option<&[String]>, catalog: &
     if !plain_query || !plain_select || !from.joins.is_empty() {
         return None;
     }
-    let TableFactor::Table { name, alias, args: None, version: None, sample: None, .. } = &from.relation else { return None };
+    let TableFactor::Table { name, alias, args: None, version: None, sample: None, .. } = &from.relation else {
+        return None;
+    };
     let parts: Vec<&str> = name.0.iter().map(|p| p.as_ident().map(|i| i.value.as_str())).collect::<Option<_>>()?;
     let (db, table) = match parts.as_slice() {
         [table] => (database?, *table),
@@ -77,7 +85,9 @@ pub(super) fn recognise(query: &ast::Query, texts: Option<&[String]>, catalog: &
 fn limit_of(clause: Option<&ast::LimitClause>) -> Option<usize> {
     match clause {
         None => Some(usize::MAX),
-        Some(ast::LimitClause::LimitOffset { limit: Some(Expr::Value(value)), offset: None, limit_by }) if limit_by.is_empty() => {
+        Some(ast::LimitClause::LimitOffset { limit: Some(Expr::Value(value)), offset: None, limit_by })
+            if limit_by.is_empty() =>
+        {
             match &value.value {
                 Value::Number(text, _) => text.parse().ok(),
                 _ => None,
@@ -91,10 +101,14 @@ fn columns_of(items: &[SelectItem], schema: &TabletSchema, relation: &str) -> Op
     let mut columns = Vec::with_capacity(items.len());
     for item in items {
         match item {
-            SelectItem::Wildcard(options) if *options == ast::WildcardAdditionalOptions::default() || is_plain(options) => {
+            SelectItem::Wildcard(options)
+                if *options == ast::WildcardAdditionalOptions::default() || is_plain(options) =>
+            {
                 columns.extend(0..schema.columns.len());
             }
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => columns.push(column_of(expr, schema, relation)?),
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                columns.push(column_of(expr, schema, relation)?)
+            }
             _ => return None,
         }
     }
@@ -102,7 +116,10 @@ fn columns_of(items: &[SelectItem], schema: &TabletSchema, relation: &str) -> Op
 }
 
 fn is_plain(options: &ast::WildcardAdditionalOptions) -> bool {
-    options.opt_except.is_none() && options.opt_exclude.is_none() && options.opt_replace.is_none() && options.opt_rename.is_none()
+    options.opt_except.is_none()
+        && options.opt_exclude.is_none()
+        && options.opt_replace.is_none()
+        && options.opt_rename.is_none()
 }
 
 fn column_of(expr: &Expr, schema: &TabletSchema, relation: &str) -> Option<usize> {
@@ -187,7 +204,9 @@ fn value_of(expr: &Expr) -> Option<KeyValue> {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(KeyValue::Text(text.clone())),
             Value::Number(text, _) => Some(KeyValue::Number(text.clone())),
-            Value::Placeholder(name) => name.trim_start_matches('?').parse::<usize>().ok()?.checked_sub(1).map(KeyValue::Param),
+            Value::Placeholder(name) => {
+                name.trim_start_matches('?').parse::<usize>().ok()?.checked_sub(1).map(KeyValue::Param)
+            }
             _ => None,
         },
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match value_of(expr)? {
@@ -203,7 +222,9 @@ pub(super) fn key_batch(table: &Table, keys: &[Vec<KeyValue>], params: &[Param])
     let columns = &table.schema.columns[..table.schema.key_columns as usize];
     let mut rows: Vec<Vec<String>> = Vec::with_capacity(keys.len());
     for key in keys {
-        rows.push(key.iter().zip(columns).map(|(value, column)| key_text(value, column, params)).collect::<Option<_>>()?);
+        rows.push(
+            key.iter().zip(columns).map(|(value, column)| key_text(value, column, params)).collect::<Option<_>>()?,
+        );
     }
     if rows.len() > 1 {
         rows.sort();

@@ -219,7 +219,10 @@ impl Variables {
     /// Values of the variables that planning reads, where they are not the defaults.
     pub fn planning_key(&self) -> String {
         let read = |name: &str| !IGNORED_BY_PLANNING.contains(&name) && !name.starts_with("character_set");
-        let changed = self.changed.iter().filter(|(name, value)| read(name) && find(name).is_some_and(|v| v.default != value.as_str()));
+        let changed = self
+            .changed
+            .iter()
+            .filter(|(name, value)| read(name) && find(name).is_some_and(|v| v.default != value.as_str()));
         changed.map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 

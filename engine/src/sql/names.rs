@@ -226,7 +226,9 @@ impl Names<'_> {
                     parts.remove(0);
                 }
                 // `db.t.c` of the session's own database: the table may stand in FROM without it.
-                if parts.len() == 3 && self.values.function("database") == Some(ast::Value::SingleQuotedString(parts[0].value.clone())) {
+                if parts.len() == 3
+                    && self.values.function("database") == Some(ast::Value::SingleQuotedString(parts[0].value.clone()))
+                {
                     parts.remove(0);
                 }
                 if let Some(column) = parts.last_mut() {
@@ -341,7 +343,9 @@ fn having_without_groups(select: &mut Select) {
 
 fn aggregates(tree: &impl ast::Visit) -> bool {
     ast::visit_expressions(tree, |expr| match expr {
-        Expr::Function(function) if function.over.is_none() && registry().aggregate(&function.name.to_string()).is_some() => {
+        Expr::Function(function)
+            if function.over.is_none() && registry().aggregate(&function.name.to_string()).is_some() =>
+        {
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),

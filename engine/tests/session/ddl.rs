@@ -69,7 +69,9 @@ fn names_that_are_not_there() {
 #[test]
 fn truncate_and_drop() {
     let server = Server::start(2);
-    server.run("create database d; create table d.t (a int, b int) primary key (a); insert into d.t values (1, 1), (2, 2)");
+    server.run(
+        "create database d; create table d.t (a int, b int) primary key (a); insert into d.t values (1, 1), (2, 2)",
+    );
     assert_eq!(server.run("select count(*) c from d.t"), "c\n2");
     assert_eq!(server.run("truncate table d.t; select count(*) c from d.t"), "c\n0");
     assert_eq!(server.run("insert into d.t values (1, 5); select * from d.t"), "a|b\n1|5");

@@ -7,8 +7,14 @@ fn inserts_of_every_form() {
     let server = Server::start(2);
     server.run("create database d; create table d.t (k int, s varchar(5), n decimal(6, 2) default '1.50', at datetime default current_timestamp) primary key (k)");
     assert_eq!(server.run("insert into d.t (k, s) values (1, 'a'), (2, null), (1, 'b')"), "ok(3)");
-    assert_eq!(server.run("select k, s, n, at is not null x from d.t order by k"), "k|s|n|x\n1|b|1.50|1\n2|NULL|1.50|1");
-    assert_eq!(server.run("insert into d.t values (3, 'c', 2.345, '2020-01-02 03:04:05'), (4, default, default, '20200102')"), "ok(2)");
+    assert_eq!(
+        server.run("select k, s, n, at is not null x from d.t order by k"),
+        "k|s|n|x\n1|b|1.50|1\n2|NULL|1.50|1"
+    );
+    assert_eq!(
+        server.run("insert into d.t values (3, 'c', 2.345, '2020-01-02 03:04:05'), (4, default, default, '20200102')"),
+        "ok(2)"
+    );
     assert_eq!(
         server.run("select * from d.t where k > 2 order by k"),
         "k|s|n|at\n3|c|2.35|2020-01-02 03:04:05\n4|NULL|1.50|2020-01-02 00:00:00"
@@ -17,7 +23,11 @@ fn inserts_of_every_form() {
     assert_eq!(server.run("insert into d.t (s, k) select s, k + 10 from d.t where k < 3"), "ok(2)");
     assert_eq!(server.run("select k, s from d.t order by k desc limit 4"), "k|s\n12|NULL\n11|b\n6|Z\n5|xy");
     assert_eq!(server.run("insert into d.t (k, s) with label l1 values (20, 'l')"), "ok(1)");
-    assert!(server.run("insert into d.t with label l1 (k, s) values (21, 'l')").contains("Label [l1] has already been used"));
+    assert!(
+        server
+            .run("insert into d.t with label l1 (k, s) values (21, 'l')")
+            .contains("Label [l1] has already been used")
+    );
 }
 
 #[test]
@@ -36,7 +46,10 @@ fn what_does_not_fit_fails_the_statement() {
         assert!(got.starts_with("error ") && got.contains(part), "{sql}: {got}");
     }
     assert_eq!(server.run("select count(*) c from d.t"), "c\n0");
-    assert_eq!(server.run("set enable_insert_strict = off; insert into d.t values (1, 'a', 300); select * from d.t"), "k|s|x\n1|a|NULL");
+    assert_eq!(
+        server.run("set enable_insert_strict = off; insert into d.t values (1, 'a', 300); select * from d.t"),
+        "k|s|x\n1|a|NULL"
+    );
 }
 
 #[test]

@@ -18,23 +18,52 @@ fn show_and_information_schema() {
         ("show tables from d where tables_in_d = 'u'", "Tables_in_d\nu"),
         ("show columns from t from d", "Field|Type|Null|Key|Default|Extra\na|int|NO|PRI|NULL|\nb|varchar(7)|YES||q|"),
         ("show variables like 'autocommit'", "Variable_name|Value\nautocommit|ON"),
-        ("show variables where variable_name in ('autocommit', 'license')", "Variable_name|Value\nautocommit|ON\nlicense|Apache License 2.0"),
+        (
+            "show variables where variable_name in ('autocommit', 'license')",
+            "Variable_name|Value\nautocommit|ON\nlicense|Apache License 2.0",
+        ),
         ("show warnings", "Level|Code|Message"),
-        ("select table_name, table_type from information_schema.tables where table_schema = 'd' order by 1", "table_name|table_type\nt|BASE TABLE\nu|BASE TABLE"),
+        (
+            "select table_name, table_type from information_schema.tables where table_schema = 'd' order by 1",
+            "table_name|table_type\nt|BASE TABLE\nu|BASE TABLE",
+        ),
         (
             "select COLUMN_NAME, COLUMN_KEY, DATA_TYPE, COLUMN_SIZE, DECIMAL_DIGITS, ordinal_position from INFORMATION_SCHEMA.COLUMNS where TABLE_SCHEMA = 'd' order by TABLE_NAME, ordinal_position",
             "COLUMN_NAME|COLUMN_KEY|DATA_TYPE|COLUMN_SIZE|DECIMAL_DIGITS|ordinal_position\na|PRI|int|10|0|1\nb||varchar|7|NULL|2\nx|DUP|largeint|39|0|1",
         ),
-        ("select c.column_name from information_schema.tables t join information_schema.columns c on t.table_name = c.table_name where c.column_comment = 'x'", "column_name\na"),
+        (
+            "select c.column_name from information_schema.tables t join information_schema.columns c on t.table_name = c.table_name where c.column_comment = 'x'",
+            "column_name\na",
+        ),
         ("select schema_name from information_schema.schemata where schema_name = 'd'", "schema_name\nd"),
         ("select count(*) c from information_schema.views", "c\n0"),
     ] {
         assert_eq!(server.run(sql), expect, "{sql}");
     }
     assert!(server.run("select * from information_schema.column_statistics").starts_with("error 1109"));
-    for sql in ["show engines", "show collation", "show character set", "show plugins", "show status", "show grants", "show processlist", "show index from d.t",
-        "show table status from d", "show create database d", "show frontends", "show backends", "show partitions from d.t", "show data from d.t", "show catalogs", "show triggers from d",
-        "show procedure status", "show open tables", "show functions", "select * from information_schema.processlist", "select * from information_schema.session_variables"] {
+    for sql in [
+        "show engines",
+        "show collation",
+        "show character set",
+        "show plugins",
+        "show status",
+        "show grants",
+        "show processlist",
+        "show index from d.t",
+        "show table status from d",
+        "show create database d",
+        "show frontends",
+        "show backends",
+        "show partitions from d.t",
+        "show data from d.t",
+        "show catalogs",
+        "show triggers from d",
+        "show procedure status",
+        "show open tables",
+        "show functions",
+        "select * from information_schema.processlist",
+        "select * from information_schema.session_variables",
+    ] {
         assert!(!server.run(sql).starts_with("error"), "{sql}: {}", server.run(sql));
     }
 }
@@ -69,7 +98,18 @@ fn prepared_statements() {
         got
     });
     let expect = [
-        "ok(1)", "ok(1)", "s|k\nit's|3", "s|k", "error 1210", "ok(1)", "k\n1\n2", "error 1243: Not Found prepared statement", "error 5502", "ok(0)", "ok(0)", "k\n1",
+        "ok(1)",
+        "ok(1)",
+        "s|k\nit's|3",
+        "s|k",
+        "error 1210",
+        "ok(1)",
+        "k\n1\n2",
+        "error 1243: Not Found prepared statement",
+        "error 5502",
+        "ok(0)",
+        "ok(0)",
+        "k\n1",
     ];
     for (got, expect) in got.iter().zip(expect) {
         assert!(got == expect || (expect.starts_with("error") && got.starts_with(expect)), "{got} / {expect}");
