@@ -20,6 +20,8 @@ fn inserts_of_every_form() {
         "k|s|n|at\n3|c|2.35|2020-01-02 03:04:05\n4|NULL|1.50|2020-01-02 00:00:00"
     );
     assert_eq!(server.run("insert into d.t (k, s) values (1 + 4, concat('x', 'y')), (6, upper('z'))"), "ok(2)");
+    assert_eq!(server.run("insert into d.t values (7, 'm', 1, '2026-11-01 10:00:00'), (8, 'n', 2, now())"), "ok(2)");
+    assert_eq!(server.run("delete from d.t where k in (7, 8)"), "ok(2)");
     assert_eq!(server.run("insert into d.t (s, k) select s, k + 10 from d.t where k < 3"), "ok(2)");
     assert_eq!(server.run("select k, s from d.t order by k desc limit 4"), "k|s\n12|NULL\n11|b\n6|Z\n5|xy");
     assert_eq!(server.run("insert into d.t (k, s) with label l1 values (20, 'l')"), "ok(1)");

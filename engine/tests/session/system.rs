@@ -89,6 +89,10 @@ fn prepared_statements() {
         got.push(client.execute(update.id, vec![Param::Text("z".to_string()), Param::Int(1)]).await);
         let limit = session.prepare("select k from d.t where k > ? order by k limit ?").await.unwrap();
         got.push(client.execute(limit.id, vec![Param::Int(0), Param::Int(2)]).await);
+        got.push(client.execute(limit.id, vec![Param::Int(0), Param::Double(1.0)]).await);
+        got.push(client.execute(limit.id, vec![Param::Int(0), Param::Text("1".to_string())]).await);
+        let bare = session.prepare("select ?, ?").await.unwrap();
+        got.push(client.execute(bare.id, vec![Param::Text("a".to_string()), Param::Int(1)]).await);
         session.close_prepared(read.id);
         got.push(client.execute(read.id, vec![Param::Int(3)]).await);
         got.push(show(session.prepare("select * from d.nothing").await.map(|_| unreachable!())).await);
@@ -105,6 +109,9 @@ fn prepared_statements() {
         "error 1210",
         "ok(1)",
         "k\n1\n2",
+        "k\n1",
+        "k\n1",
+        "?|?\na|1",
         "error 1243: Not Found prepared statement",
         "error 5502",
         "ok(0)",
