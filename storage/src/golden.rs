@@ -2,8 +2,6 @@
 //! code writes it today and compared byte by byte with the file of its version, which is never rewritten: a later version gets a file of its
 //! own, and the old one stays readable. A file that is missing is written, and the test fails once.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use crate::disk::{BLOCK_BYTES, SimDisk};
 use crate::ids::{Epoch, FileId, Seq, TabletId, TxnId};
 use crate::inspect::{self, Item, ManifestRecord, StreamId, StreamKind, Tail};

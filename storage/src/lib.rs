@@ -14,6 +14,8 @@ pub mod key;
 pub mod log;
 pub mod manifest;
 pub mod memtable;
+#[cfg(test)]
+mod power_loss;
 pub mod recovery;
 pub mod root;
 pub mod rows;

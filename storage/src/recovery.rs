@@ -245,15 +245,14 @@ impl Found {
         if self.root.generation == Epoch(0) {
             return Ok(());
         }
-        let resync = !off(Rule::NoResyncEdit);
         let epoch = self.root.generation.0;
         let files = |stream: StreamId| streams.iter().find(|(s, _)| *s == stream).map_or(&[][..], |(_, files)| files);
         for core in 0..self.root.cores {
             let stream = StreamId { kind: StreamKind::Manifest, epoch, core };
-            self.manifests.push(load_manifest(disk, stream, files(stream), resync).await?);
+            self.manifests.push(load_manifest(disk, stream, files(stream), true).await?);
         }
         let stream = StreamId { kind: StreamKind::Catalog, epoch, core: 0 };
-        self.catalog = load_catalog(disk, stream, files(stream), resync).await?;
+        self.catalog = load_catalog(disk, stream, files(stream), true).await?;
         Ok(())
     }
 

@@ -5,6 +5,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), expect(dead_code, reason = "only tests switch rules off"))]
 pub(crate) enum Rule {
+    /// R1: one record in the coordinator's log.
+    SplitRecord,
+    /// R2: nothing fails after the number.
+    FailAfterNumber,
+    /// R4: publish follows the record's fdatasync.
+    PublishUnsynced,
+    /// R4: a core applies in the order of the numbers issued to it.
+    NoPrev,
+    /// R5: W moves when every number up to it is applied.
+    WGap,
+    /// R5: the answer follows W.
+    AckEarly,
+    /// R15: files are synced before the edit.
+    FileUnsynced,
     /// R3: groups are written and synced one after the other.
     SyncAny,
     /// R5: nothing above W is flushed.
@@ -39,7 +53,7 @@ pub(crate) enum Rule {
     FPerCore,
     /// R16: logs that were read are synced.
     NoResync,
-    /// R16: manifests that were read are synced.
+    /// R16: manifests that were read are synced, and what they said is synced under the new generation.
     NoResyncEdit,
     /// R16: the root keeps the cuts of all epochs.
     LastCut,
@@ -53,6 +67,37 @@ pub(crate) enum Rule {
     NoGap,
     /// R17: the root switches after the checkpoint.
     SwitchFirst,
+}
+
+#[cfg(test)]
+impl Rule {
+    /// Those that the power-loss test shows; the tablet's tests show the others.
+    pub(crate) const ALL: [Rule; 24] = [
+        Rule::SplitRecord,
+        Rule::FailAfterNumber,
+        Rule::PublishUnsynced,
+        Rule::NoPrev,
+        Rule::WGap,
+        Rule::AckEarly,
+        Rule::FlushAboveW,
+        Rule::FileUnsynced,
+        Rule::SyncAny,
+        Rule::EditNoDels,
+        Rule::EditOthersOnly,
+        Rule::StaleF,
+        Rule::DropEarly,
+        Rule::DropLocal,
+        Rule::DropUnmarked,
+        Rule::FPerCore,
+        Rule::NoResync,
+        Rule::NoResyncEdit,
+        Rule::LastCut,
+        Rule::NoCut,
+        Rule::WLogsOnly,
+        Rule::NoExtend,
+        Rule::NoGap,
+        Rule::SwitchFirst,
+    ];
 }
 
 #[cfg(test)]

@@ -81,8 +81,11 @@ struct Machine {
     faults: Vec<Fault>,
     calls: u64,
     crash_at: Option<u64>,
+    /// Syncs left until the machine stops inside one.
+    crash_in_sync: Option<u64>,
     crashed: bool,
     interleave: bool,
+    ignored_syncs: Option<String>,
 }
 
 /// A handle of the simulated machine; it is the disk of whoever holds it, and the test's remote control.
@@ -109,6 +112,7 @@ impl SimDisk {
         let mut machine = self.machine.borrow_mut();
         machine.crashed = false;
         machine.crash_at = None;
+        machine.crash_in_sync = None;
         machine.faults.clear();
         SimDisk { machine: Rc::clone(&self.machine), incarnation: machine.incarnation }
     }
@@ -132,7 +136,12 @@ impl SimDisk {
         machine.crash_at = Some(machine.calls + calls);
     }
 
-    /// Whether [`SimDisk::crash_after`] has struck.
+    /// The machine stops inside the n-th sync from now: what it should have made durable is written and not synced.
+    pub fn crash_in_sync(&self, syncs: u64) {
+        self.machine.borrow_mut().crash_in_sync = Some(syncs);
+    }
+
+    /// Whether [`SimDisk::crash_after`] or [`SimDisk::crash_in_sync`] has struck.
     pub fn crashed(&self) -> bool {
         self.machine.borrow().crashed
     }
@@ -155,6 +164,11 @@ impl SimDisk {
     /// With `on`, every call gives way to the other tasks before and after its effect.
     pub fn interleave(&self, on: bool) {
         self.machine.borrow_mut().interleave = on;
+    }
+
+    /// From now on a sync of files whose path begins so does nothing: a device, or code, that lies.
+    pub fn ignore_syncs(&self, prefix: &str) {
+        self.machine.borrow_mut().ignored_syncs = Some(prefix.to_string());
     }
 
     /// Overwrites bytes of a file, durably and behind everyone's back: damage.
@@ -198,6 +212,15 @@ impl SimDisk {
             return Err(DEAD);
         }
         Ok(())
+    }
+
+    fn count_sync(&self) {
+        let mut machine = self.machine.borrow_mut();
+        match &mut machine.crash_in_sync {
+            Some(0) => machine.crash_at = Some(machine.calls),
+            Some(left) => *left -= 1,
+            None => {}
+        }
     }
 
     async fn interleaving_point(&self) {
@@ -620,11 +643,16 @@ impl DiskFile for SimFile {
         // The device takes what was written when the sync is submitted, not what comes while it runs.
         let point = self.with(|inode| inode.sync_point())?;
         self.disk.interleaving_point().await;
+        self.disk.count_sync();
         self.disk.call().map_err(|e| self.poison(e))?;
         if self.disk.machine.borrow_mut().strikes(|f| if let Fault::SyncError(n) = f { Some(n) } else { None }) {
             return Err(self.poison(io_error("fdatasync", &self.path)));
         }
-        self.with(|inode| inode.complete(point))?;
+        let ignored =
+            self.disk.machine.borrow().ignored_syncs.as_ref().is_some_and(|p| self.path.starts_with(p.as_str()));
+        if !ignored {
+            self.with(|inode| inode.complete(point))?;
+        }
         self.disk.interleaving_point().await;
         self.disk.alive()
     }

@@ -256,12 +256,12 @@ impl Reassembly {
             let take = (wanted - self.partial.len()).min(rest.len());
             self.partial.extend_from_slice(&rest[..take]);
             rest = &rest[take..];
-            if let Some(len) = self.partial.first_chunk::<FRAME_BYTES>() {
-                if self.partial.len() == FRAME_BYTES + u32::from_le_bytes(*len) as usize {
-                    let mut bytes = std::mem::take(&mut self.partial);
-                    bytes.drain(..FRAME_BYTES);
-                    record(bytes, self.began)?;
-                }
+            if let Some(len) = self.partial.first_chunk::<FRAME_BYTES>()
+                && self.partial.len() == FRAME_BYTES + u32::from_le_bytes(*len) as usize
+            {
+                let mut bytes = std::mem::take(&mut self.partial);
+                bytes.drain(..FRAME_BYTES);
+                record(bytes, self.began)?;
             }
         }
         if !self.partial.is_empty() && header.used < PAYLOAD_BYTES {
@@ -273,7 +273,6 @@ impl Reassembly {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const STREAM: StreamId = StreamId { kind: StreamKind::Log, epoch: 3, core: 1 };

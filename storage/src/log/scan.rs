@@ -79,9 +79,9 @@ pub async fn scan(
         starts: Vec::new(),
         reassembly: Reassembly::default(),
     };
-    for at in 0..segments.len() {
+    for (at, segment) in segments.iter().enumerate() {
         scanner.check_neighbours(at);
-        let file = disk.open(&segments[at].path).await?;
+        let file = disk.open(&segment.path).await?;
         let len = file.len() / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         scanner.result.segments.push((len, Seq::ZERO));
         let mut offset = 0;

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use super::scan::{Scan, SegmentFile, scan};
 use super::*;
 use crate::disk::{BLOCK_BYTES, DiskRef, Fault, SimDisk};

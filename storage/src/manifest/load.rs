@@ -8,6 +8,7 @@ use crate::error::{Result, StorageError};
 use crate::ids::{Seq, TabletId};
 use crate::log::block::{StreamId, StreamKind};
 use crate::log::scan::{SegmentFile, scan};
+use crate::rules::{Rule, off};
 use std::collections::BTreeMap;
 
 /// What one manifest tells.
@@ -112,7 +113,7 @@ async fn load(disk: &DiskRef, stream: StreamId, files: &[u32], resync: bool) -> 
     for &file in files.iter().rev() {
         let segment = SegmentFile { index: file, path: stream_path(stream, file) };
         let mut records = Vec::new();
-        scan(disk, stream, &[segment], resync, &mut |record| {
+        scan(disk, stream, &[segment], resync && !off(Rule::NoResyncEdit), &mut |record| {
             let decoded = decode(&record.bytes, &record.file, record.offset)?;
             records.push(Loaded { decoded, file: record.file, offset: record.offset });
             Ok(())

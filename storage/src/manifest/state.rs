@@ -2,6 +2,7 @@
 
 use crate::error::{Result, StorageError};
 use crate::ids::{FileId, Seq, TabletId};
+use crate::rules::{Rule, off};
 use crate::schema::Predicate;
 use rkyv::{Archive, Deserialize, Serialize};
 use roaring::RoaringBitmap;
@@ -67,7 +68,7 @@ impl TabletState {
     /// delete bytes that are no roaring bitmap.
     pub fn apply(&mut self, edit: &Edit) -> Result<()> {
         let damage = |expected: String, found: String| StorageError::corrupt("edit", 0, expected, found);
-        if edit.flushed < self.flushed {
+        if edit.flushed < self.flushed && !off(Rule::StaleF) {
             return Err(damage(
                 format!("F of tablet {} at least {}", edit.tablet, self.flushed),
                 edit.flushed.to_string(),

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use super::codec::{Decoded, decode};
 use super::load::{load_catalog, load_manifest};
 use super::stream::{MANIFEST_DIR, parse_stream_name, stream_path, write_checkpoint};

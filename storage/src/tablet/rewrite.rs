@@ -221,7 +221,8 @@ impl Tablet {
     /// on every file, outputs included [stale-f, edit-no-dels, edit-others-only].
     fn edit(&self, job: &Job<'_>) -> Edit {
         let state = self.state.borrow();
-        let (before, flushed) = (state.flushed, if job.flush { job.c.max(state.flushed) } else { state.flushed });
+        let now = if off(Rule::StaleF) { job.c } else { state.flushed };
+        let (before, flushed) = (state.flushed, if job.flush { job.c.max(state.flushed) } else { now });
         let mut edit = Edit { tablet: self.id, flushed, next_file: state.next_file, ..Edit::default() };
         let mut clean = flushed;
         for rowset in state.rowsets.iter().filter(|rowset| rowset.until.get() == Seq::MAX) {
