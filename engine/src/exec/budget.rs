@@ -135,7 +135,7 @@ mod tests {
     fn queries_share_the_core_and_keep_their_own_limit() {
         let budget = Budget::new(100, 1);
         let (one, two) = (budget.pool(80), budget.pool(1000));
-        let (mut a, mut b) = (MemoryConsumer::new("a").register(&one), MemoryConsumer::new("b").register(&two));
+        let (a, b) = (MemoryConsumer::new("a").register(&one), MemoryConsumer::new("b").register(&two));
         assert!(a.try_grow(81).is_err() && budget.memory_used() == 0);
         a.try_grow(80).unwrap();
         assert!(b.try_grow(21).is_err() && two.reserved() == 0);
