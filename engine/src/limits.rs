@@ -74,3 +74,7 @@ pub const USER_VARIABLES_MAX: usize = 4096;
 pub const INSERT_SLICE_ROWS: usize = 4096;
 /// Bytes of rows an UPDATE or DELETE holds before it has its turns.
 pub const CHANGE_BYTES_MAX: usize = 1 << 30;
+/// Plans one core keeps by their text.
+pub const CACHED_PLANS_MAX: usize = 512;
+/// A longer text is planned each time.
+pub const CACHED_STATEMENT_BYTES_MAX: usize = 16 << 10;

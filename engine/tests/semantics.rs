@@ -20,12 +20,13 @@ use starling_engine::sql::names::SessionValues;
 use starling_engine::sql::parser;
 use starling_engine::types::{self, text::TextWriter};
 
-/// A session without variables.
-struct NoValues;
+/// A session whose only variable is its time zone.
+#[derive(Clone, Copy)]
+struct ZoneOnly(&'static str);
 
-impl SessionValues for NoValues {
-    fn system(&self, _name: &str, _global: bool) -> Option<Value> {
-        None
+impl SessionValues for ZoneOnly {
+    fn system(&self, name: &str, _global: bool) -> Option<Value> {
+        (name == "time_zone").then(|| Value::SingleQuotedString(self.0.into()))
     }
 
     fn user_variable(&self, _name: &str) -> Value {
@@ -73,13 +74,15 @@ fn cases(text: &str) -> Vec<Case> {
 }
 
 struct Runner {
+    values: ZoneOnly,
     state: SessionState,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Runner {
-    fn new() -> Runner {
+    fn new(zone: &'static str) -> Runner {
         Runner {
+            values: ZoneOnly(zone),
             state: SessionStateBuilder::new().with_default_features().build(),
             runtime: tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
         }
@@ -91,7 +94,7 @@ impl Runner {
             catalog: Arc::new(Catalog::default()),
             database: None,
             cores: 1,
-            values: Box::new(NoValues),
+            values: Box::new(self.values),
             row_counts: HashMap::new(),
             system: SystemState::default(),
             plan: PlanContext::new(1),
@@ -168,7 +171,7 @@ fn check(runner: &Runner, case: &Case) -> std::result::Result<(), String> {
 
 #[test]
 fn every_case_of_the_files() {
-    let runner = Runner::new();
+    let runner = Runner::new("UTC");
     let mut failures = Vec::new();
     let mut count = 0;
     for (name, text) in files() {
@@ -181,6 +184,18 @@ fn every_case_of_the_files() {
     }
     assert!(failures.is_empty(), "{} of {count} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
     assert!(count > 100, "only {count} cases were found");
+}
+
+#[test]
+fn the_clock_is_that_of_the_sessions_zone() {
+    let runner = Runner::new("+08:00");
+    let sql = "SELECT from_unixtime(0), from_unixtime_ms(0), unix_timestamp('1970-01-01 08:00:01'), current_timezone(), \
+               unix_timestamp('1970-01-02', '%Y-%m-%d'), timestampdiff(HOUR, utc_timestamp(), now()), \
+               from_unixtime(x) FROM (SELECT 60 AS x UNION ALL SELECT 60) t LIMIT 1";
+    let (_, rows) = runner.run(sql).expect("the query runs");
+    let expected = "1970-01-01 08:00:00\t1970-01-01 08:00:00\t1\t+08:00\t57600\t8\t1970-01-01 08:01:00";
+    assert_eq!(rows, [expected]);
+    assert!(Runner::new("Nowhere/Land").run("SELECT now()").is_err());
 }
 
 #[test]

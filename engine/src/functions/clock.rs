@@ -54,11 +54,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             .zoned()
     });
     add(&["from_unixtime"], |n| {
-        Builtin::new(n).on(&[Big], returns::TEXT, from_unixtime).on(&[Big, Text], returns::TEXT, from_unixtime).on(
-            &[Big, Text, Text],
-            returns::TEXT,
-            from_unixtime,
-        )
+        Builtin::new(n)
+            .zoned()
+            .on(&[Big], returns::TEXT, from_unixtime)
+            .on(&[Big, Text], returns::TEXT, from_unixtime)
+            .on(&[Big, Text, Text], returns::TEXT, from_unixtime)
     });
     add(&["from_unixtime_ms"], |n| {
         Builtin::new(n)

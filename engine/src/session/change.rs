@@ -11,7 +11,7 @@ use starling_storage::key::bucket_hash;
 
 use super::insert::{default_expr, info};
 use super::rows::{self, RowBuilder, target_columns};
-use super::{Done, Outcome, Run, Session};
+use super::{Done, Outcome, Run, Session, point};
 use crate::catalog::Table;
 use crate::error::{EngineError, Result};
 use crate::exec;
@@ -43,7 +43,10 @@ impl Session {
     pub(super) async fn update(&self, update: Update, run: &Run) -> Result<Outcome> {
         let table = self.target(&update.table)?;
         let query = self.update_query(&table, &update)?;
-        self.change(&table, query, Change::Write, run).await
+        let alone = update.from.is_empty() && update.with.is_none();
+        let relation = relation_name(&update.table, update.alias.as_deref());
+        let keys = update.selection.as_ref().filter(|_| alone).and_then(|s| keys(s, &table, &relation));
+        self.change(&table, query, keys, Change::Write, run).await
     }
 
     pub(super) async fn delete(&self, delete: Delete, run: &Run) -> Result<Outcome> {
@@ -51,8 +54,13 @@ impl Session {
         if !table.is_primary_key() {
             return self.delete_where(&table, delete, run).await;
         }
+        let alone = delete.using.is_empty() && delete.with.is_none();
+        let relation = relation_name(&delete.table, delete.alias.as_deref());
+        if let Some(keys) = delete.selection.as_ref().filter(|_| alone).and_then(|s| keys(s, &table, &relation)) {
+            return self.delete_keys(&table, &keys, run).await;
+        }
         let query = self.delete_query(&table, &delete)?;
-        self.change(&table, query, Change::Delete, run).await
+        self.change(&table, query, None, Change::Delete, run).await
     }
 
     /// `SELECT` of whole rows with the assigned values in place.
@@ -97,14 +105,37 @@ impl Session {
         Ok(select(items, target, &delete.using, selection, delete.with.clone()))
     }
 
-    async fn change(&self, table: &Arc<Table>, query: ast::Query, change: Change, run: &Run) -> Result<Outcome> {
+    /// DELETE by primary key reads nothing: whether the rows are there is known when the delete is staged.
+    async fn delete_keys(&self, table: &Arc<Table>, keys: &RecordBatch, run: &Run) -> Result<Outcome> {
+        let mut load = self.open_load(table, LoadKind::Delete, None).await?;
+        load.push(rows::deletes(table, keys.columns(), keys.num_rows())?).await?;
+        run.check()?;
+        let committed = load.commit(None).await?;
+        Ok(Outcome::Done(Done { affected: committed.deleted, info: info(&committed), ..Done::default() }))
+    }
+
+    /// `keys`: the keys that the condition names, where it names keys; their tablets' turns are then taken first, and the rows are read once.
+    async fn change(
+        &self,
+        table: &Arc<Table>,
+        query: ast::Query,
+        keys: Option<RecordBatch>,
+        change: Change,
+        run: &Run,
+    ) -> Result<Outcome> {
         let planned = self.plan(query.clone(), None, self.system_state(false).await?).await?;
         // Everything that may wait for others comes before the turns.
         let kind = if change == Change::Write { LoadKind::Update } else { LoadKind::Delete };
         let mut load = self.open_load(table, kind, None).await?;
-        let mut found = self.find(&planned, run).await?;
-        let mut tablets = touched(table, &found.batches)?;
         let mut turns: Option<Turns> = None;
+        let mut found = Found { batches: Vec::new(), at: Seq::ZERO };
+        let mut tablets = match &keys {
+            Some(keys) => touched(table, std::slice::from_ref(keys))?,
+            None => {
+                found = self.find(&planned, run).await?;
+                touched(table, &found.batches)?
+            }
+        };
         for widening in 0.. {
             if tablets.is_empty() {
                 break;
@@ -193,6 +224,11 @@ impl Session {
 
 fn no_where() -> EngineError {
     EngineError::analyze("Where clause is not set; write WHERE true or TRUNCATE TABLE to delete all rows")
+}
+
+/// The keys that a condition names, if it names keys and nothing else.
+fn keys(selection: &Expr, table: &Table, relation: &str) -> Option<RecordBatch> {
+    point::key_batch(table, &point::keys_of(selection, table, relation)?, &[])
 }
 
 /// How columns of the changed table are qualified.

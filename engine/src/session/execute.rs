@@ -8,7 +8,10 @@ use arrow::array::Array;
 use sqlparser::ast;
 
 use super::prepared::PreparedStatement;
-use super::{ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variables, create_table};
+use super::{
+    ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variables, create_table, plan_cache,
+    point,
+};
 use crate::admin::information_schema::SystemState;
 use crate::admin::{Grid, show};
 use crate::catalog::{CatalogOp, RESERVED_DATABASES, Table};
@@ -16,6 +19,7 @@ use crate::error::{EngineError, Result};
 use crate::exec::{self, QueryHandle};
 use crate::plan::{self, PlanContext};
 use crate::sql::bind::{self, BindContext, PlannedQuery};
+use crate::sql::depth::SHALLOW;
 use crate::sql::statement::{Assignment, ExplainMode, Show, Statement, TableName, Transaction};
 use crate::sql::{self, Parsed};
 
@@ -36,11 +40,60 @@ impl Session {
         if let Some(outcome) = self.insert_literals(sql, run).await? {
             return Ok(outcome);
         }
+        let key = self.plan_key(sql);
+        if let Some(planned) = key.as_ref().and_then(plan_cache::get) {
+            self.state.borrow_mut().warnings.clear();
+            return self.run_plan(planned, run).await;
+        }
         let parsed = sql::parse(sql)?;
         if parsed.params > 0 {
             return Err(EngineError::syntax("'?' stands for a parameter only in prepared statements"));
         }
-        self.execute_parsed(parsed, run).await
+        match parsed {
+            Parsed { statement: Statement::Query(query), hints, texts, depth, .. } if hints.is_empty() => {
+                self.state.borrow_mut().warnings.clear();
+                self.query(*query, texts, depth, key, run).await
+            }
+            parsed => self.execute_parsed(parsed, run).await,
+        }
+    }
+
+    /// The key of a statement's plan in the cache; `None`: it is not to be kept.
+    fn plan_key(&self, sql: &str) -> Option<plan_cache::Key> {
+        let state = self.state.borrow();
+        plan_cache::is_eligible(sql).then(|| plan_cache::Key {
+            text: sql.to_string(),
+            database: state.database.clone(),
+            catalog: self.core().catalog().version(),
+            variables: state.variables.planning_key(),
+        })
+    }
+
+    /// Runs a query: by primary key where it is such a read, else through the planner, whose plan is kept where it may be.
+    async fn query(
+        &self,
+        query: ast::Query,
+        texts: Option<Vec<String>>,
+        depth: usize,
+        key: Option<plan_cache::Key>,
+        run: &Run,
+    ) -> Result<Outcome> {
+        let shallow = depth <= SHALLOW;
+        let limited = self.state.borrow().variables.number("sql_select_limit") < i64::MAX as u64;
+        if shallow && !limited {
+            let read = point::recognise(&query, texts.as_deref(), &self.core().catalog(), self.database().as_deref());
+            if let Some(read) = read {
+                if let Some(outcome) = self.point_read(&read, &[], run).await? {
+                    return Ok(outcome);
+                }
+            }
+        }
+        let system = self.system_state(shallow && mentions_processlist(&query)).await?;
+        let planned = self.plan(query, texts, system).await?;
+        if let (Some(key), true) = (key, planned.is_reusable) {
+            plan_cache::put(key, planned.clone());
+        }
+        self.run_plan(planned, run).await
     }
 
     /// Runs a statement without parameters.
@@ -69,7 +122,7 @@ impl Session {
         }
         match parsed.statement {
             Statement::Empty | Statement::NoOp => done(),
-            Statement::Query(query) => self.query(*query, parsed.texts, run).await,
+            Statement::Query(query) => self.query(*query, parsed.texts, parsed.depth, None, run).await,
             Statement::Insert(insert) => self.insert(insert, run).await,
             Statement::Update(update) => self.update(update, run).await,
             Statement::Delete(delete) => self.delete(delete, run).await,
@@ -210,13 +263,6 @@ impl Session {
         handle
     }
 
-    async fn query(&self, query: ast::Query, texts: Option<Vec<String>>, run: &Run) -> Result<Outcome> {
-        let processes = mentions_processlist(&query);
-        let system = self.system_state(processes).await?;
-        let planned = self.plan(query, texts, system).await?;
-        self.run_plan(planned, run).await
-    }
-
     pub(super) async fn run_plan(&self, planned: PlannedQuery, run: &Run) -> Result<Outcome> {
         run.check()?;
         let stream = exec::run(self.core(), planned.plan, self.query_handle(run)).await?;
@@ -225,7 +271,9 @@ impl Session {
 
     /// Plans and runs a query of the session's own making; its rows are read by the caller.
     pub(super) async fn run_query(&self, query: ast::Query, run: &Run) -> Result<RowSet> {
-        match self.query(query, None, run).await? {
+        let system = self.system_state(false).await?;
+        let planned = self.plan(query, None, system).await?;
+        match self.run_plan(planned, run).await? {
             Outcome::Rows(rows) => Ok(rows),
             Outcome::Done(_) => Err(EngineError::internal("a query gave no rows")),
         }
@@ -377,6 +425,13 @@ impl Session {
         params: Vec<Param>,
         run: &Run,
     ) -> Result<Outcome> {
+        if params.len() == statement.params() {
+            if let Some(read) = statement.point(&self.core().catalog(), self.database().as_deref()) {
+                if let Some(outcome) = self.point_read(&read, &params, run).await? {
+                    return Ok(outcome);
+                }
+            }
+        }
         let parsed = statement.bind(&params)?;
         self.execute_parsed(parsed, run).await
     }

@@ -11,6 +11,7 @@
 //! | `insert`, `literals`, `change` | INSERT, its fast exit; UPDATE and DELETE (R7) |
 //! | `point` | reads by primary key without planner |
 //! | `prepared` | `?` parameters |
+//! | `plan_cache` | plans of identical texts |
 //!
 //! Core: the one that accepted the connection; `Rc`, never sent. `execute` runs one statement at a time; `cancel` may be called from another task of
 //! the core while it runs.
@@ -21,6 +22,8 @@ mod execute;
 mod insert;
 mod literals;
 pub mod outcome;
+mod plan_cache;
+mod point;
 mod prepared;
 mod rows;
 mod values;

@@ -1,10 +1,16 @@
 //! Prepared statements: the text is parsed once, parameters become literals of the syntax tree at each execution.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use sqlparser::ast::{self, Expr, Value, VisitMut, VisitorMut};
 
+use starling_storage::ids::Seq;
+
 use super::Param;
+use super::point::{self, PointRead};
+use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
 use crate::sql::statement::{InsertSource, InsertValue, Statement};
 use crate::sql::{self, Parsed};
@@ -13,6 +19,8 @@ use crate::sql::{self, Parsed};
 pub(super) struct PreparedStatement {
     text: String,
     parsed: Parsed,
+    /// The read by primary key that the statement is, under one version of the catalog and in one database.
+    point: RefCell<Option<(Seq, Option<String>, Option<Rc<PointRead>>)>>,
 }
 
 impl PreparedStatement {
@@ -23,8 +31,25 @@ impl PreparedStatement {
                 let text = "This command is not supported in the prepared statement protocol yet";
                 Err(EngineError::new(1295, b"HY000", text))
             }
-            _ => Ok(PreparedStatement { text: text.to_string(), parsed }),
+            _ => Ok(PreparedStatement { text: text.to_string(), parsed, point: RefCell::new(None) }),
         }
+    }
+
+    /// The statement as a read by primary key, if it is one.
+    pub(super) fn point(&self, catalog: &Catalog, database: Option<&str>) -> Option<Rc<PointRead>> {
+        if let Some((version, db, point)) = &*self.point.borrow() {
+            if *version == catalog.version() && db.as_deref() == database {
+                return point.clone();
+            }
+        }
+        let found = match &self.parsed.statement {
+            Statement::Query(query) if self.parsed.hints.is_empty() => {
+                point::recognise(query, self.parsed.texts.as_deref(), catalog, database).map(Rc::new)
+            }
+            _ => None,
+        };
+        *self.point.borrow_mut() = Some((catalog.version(), database.map(str::to_string), found.clone()));
+        found
     }
 
     pub(super) fn text(&self) -> &str {
@@ -85,6 +110,13 @@ impl Binder<'_> {
         let _ = tree.visit(self);
     }
 
+    /// The parameter that a placeholder stands for.
+    fn param_of(&self, expr: &Expr) -> Option<&Param> {
+        let Expr::Value(value) = expr else { return None };
+        let Value::Placeholder(name) = &value.value else { return None };
+        self.params.get(name.trim_start_matches('?').parse::<usize>().ok()?.checked_sub(1)?)
+    }
+
     fn value(&mut self, value: &mut InsertValue) {
         if let InsertValue::Expr(expr) = value {
             self.tree(expr);
@@ -95,21 +127,49 @@ impl Binder<'_> {
 impl VisitorMut for Binder<'_> {
     type Break = ();
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Value(value) = expr {
-            if let Value::Placeholder(name) = &value.value {
-                let param =
-                    name.trim_start_matches('?').parse::<usize>().ok().and_then(|n| self.params.get(n.checked_sub(1)?));
-                if let Some(param) = param {
-                    *expr = param.expr();
-                }
+    /// LIMIT takes whole numbers; some drivers send every number as DOUBLE, or as text.
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+        let mut bounds: Vec<&mut Expr> = Vec::new();
+        match &mut query.limit_clause {
+            Some(ast::LimitClause::LimitOffset { limit, offset, .. }) => {
+                bounds.extend(limit.as_mut());
+                bounds.extend(offset.as_mut().map(|o| &mut o.value));
             }
+            Some(ast::LimitClause::OffsetCommaLimit { offset, limit }) => bounds.extend([offset, limit]),
+            None => {}
+        }
+        for bound in bounds {
+            if let Some(number) = self.param_of(bound).and_then(Param::whole) {
+                *bound = Expr::value(Value::Number(number.to_string(), false));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(param) = self.param_of(expr) {
+            *expr = param.expr();
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Param {
+    /// The value as a count; `None` when it is none.
+    fn whole(&self) -> Option<u64> {
+        let of_float = |value: f64| (value >= 0.0 && value.fract() == 0.0 && value < 1e15).then_some(value as u64);
+        match self {
+            Param::Int(value) => u64::try_from(*value).ok(),
+            Param::UInt(value) => Some(*value),
+            Param::Float(value) => of_float(f64::from(*value)),
+            Param::Double(value) => of_float(*value),
+            Param::Text(text) => text.trim().parse().ok(),
+            // While a statement is described its parameters are NULL.
+            Param::Null => Some(1),
+            _ => None,
+        }
+    }
+
     /// As a literal of the syntax tree.
     fn expr(&self) -> Expr {
         let number = |text: String| match text.strip_prefix('-') {
@@ -131,7 +191,7 @@ impl Param {
     }
 
     /// As text of a value that is no number.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Param::Text(text) => text.clone(),
             Param::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::DataType;
 use starling_storage::StorageError;
 use starling_storage::rows::Rows;
 use starling_storage::schema::{Column, DefaultValue};
@@ -112,7 +113,14 @@ impl RowBuilder {
         for (at, column) in self.table.schema.columns.iter().enumerate() {
             match self.sources[at] {
                 Some(source) => {
-                    let cast = cast_array(&input[source], column.ty, column.nullable, self.mode)?;
+                    let cast = match input[source].data_type() {
+                        // Bare NULLs have a type of their own.
+                        DataType::Null => {
+                            let nulls = new_null_array(&DataType::Utf8, rows);
+                            cast_array(&nulls, column.ty, column.nullable, self.mode)?
+                        }
+                        _ => cast_array(&input[source], column.ty, column.nullable, self.mode)?,
+                    };
                     rejected.extend(cast.rejected.into_iter().map(|r| (at, r)));
                     arrays.push(cast.array);
                 }

@@ -163,6 +163,18 @@ static VARIABLES: &[Variable] = &[
     variable("warehouse", "default_warehouse", Kind::Text, Scope::Fixed),
 ];
 
+/// Variables that sessions often set and that no plan depends on.
+const IGNORED_BY_PLANNING: [&str; 8] = [
+    "autocommit",
+    "collation_connection",
+    "max_execution_time",
+    "query_mem_limit",
+    "query_timeout",
+    "sql_auto_is_null",
+    "transaction_isolation",
+    "tx_isolation",
+];
+
 /// What SET GLOBAL changed since the start. Read when a session begins; no statement touches it otherwise.
 static GLOBALS: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
 
@@ -202,6 +214,16 @@ impl Variables {
 
     pub fn is_on(&self, name: &str) -> bool {
         self.get(name) == Some("1")
+    }
+
+    /// Values of the variables that planning reads, where they are not the defaults.
+    pub fn planning_key(&self) -> String {
+        let read = |name: &str| !IGNORED_BY_PLANNING.contains(&name) && !name.starts_with("character_set");
+        let changed = self
+            .changed
+            .iter()
+            .filter(|(name, value)| read(name) && find(name).is_some_and(|v| v.default != value.as_str()));
+        changed.map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 
     /// As a literal, for `@@name`.

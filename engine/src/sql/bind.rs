@@ -22,7 +22,7 @@ use starling_storage::schema::{Predicate, TabletSchema};
 use super::context::Context;
 use super::labels::{self, Label};
 use super::names::{self, SessionValues};
-use crate::admin::information_schema::SystemState;
+use crate::admin::information_schema::{INFORMATION_SCHEMA, SystemState};
 use crate::catalog::{Catalog, Table};
 use crate::error::{EngineError, Result};
 use crate::plan::{self, DistributedPlan, PlanContext};
@@ -48,26 +48,31 @@ pub struct BindContext {
 pub struct PlannedQuery {
     pub plan: Arc<DistributedPlan>,
     pub columns: Vec<ColumnMeta>,
+    /// The same text means the same plan, under the same catalog and variables.
+    pub is_reusable: bool,
 }
 
 /// An optimised logical plan and what its columns are called.
 pub struct BoundQuery {
     pub plan: LogicalPlan,
     pub columns: Vec<ColumnMeta>,
+    pub is_volatile: bool,
 }
 
 /// Binds, optimises and distributes a query.
 pub fn plan_query(query: ast::Query, texts: Option<&[String]>, context: &BindContext) -> Result<PlannedQuery> {
     let bound = bind_query(query, texts, context)?;
     let plan = plan::plan_query(&bound.plan, &context.plan)?;
-    Ok(PlannedQuery { plan, columns: bound.columns })
+    let system = context.database.as_deref().is_some_and(|db| db.eq_ignore_ascii_case(INFORMATION_SCHEMA));
+    let is_reusable = !bound.is_volatile && !system && plan.is_reusable();
+    Ok(PlannedQuery { plan, columns: bound.columns, is_reusable })
 }
 
 /// Binds and optimises a query.
 pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &BindContext) -> Result<BoundQuery> {
     let labels = labels::labels(&query, texts);
     apply_row_limit(&mut query, context.row_limit);
-    let written = names::resolve_query(&mut query, context.values.as_ref())?;
+    let resolved = names::resolve_query(&mut query, context.values.as_ref())?;
     let mut statement = ast::Statement::Query(Box::new(query));
     types::prepare(&mut statement)?;
     let config = plan::session_config(context.cores);
@@ -75,7 +80,7 @@ pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &Bin
     let provider = Context::new(context, &options);
     let binder = SqlToRel::new_with_options(&provider, types::parser_options());
     let plan = binder.sql_statement_to_plan(statement)?;
-    let mut columns = columns(&plan, &labels, &written);
+    let mut columns = columns(&plan, &labels, &resolved.written);
     let bound: Vec<DataType> = plan.schema().fields().iter().map(|field| field.data_type().clone()).collect();
     let plan = optimise(plan, &options)?;
     // The type rules give an expression its type; it had another while it was bound.
@@ -84,7 +89,7 @@ pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &Bin
             column.ty = sql_type(field.data_type());
         }
     }
-    Ok(BoundQuery { plan, columns })
+    Ok(BoundQuery { plan, columns, is_volatile: resolved.is_volatile })
 }
 
 /// The options of a plan in the session's time zone.

@@ -109,6 +109,10 @@ pub fn labels(query: &ast::Query, texts: Option<&[String]>) -> Vec<Label> {
     let Some(select) = first_select_of(&query.body) else { return Vec::new() };
     let texts = texts.filter(|t| t.len() == select.projection.len());
     let label = |(at, item): (usize, &ast::SelectItem)| match item {
+        // A parameter is a literal by now; its label is still its own.
+        ast::SelectItem::UnnamedExpr(ast::Expr::Value(_)) if texts.is_some_and(|t| t[at] == "?") => {
+            Label::Text("?".to_string())
+        }
         ast::SelectItem::ExprWithAlias { alias, .. } => Label::Text(alias.value.clone()),
         ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(name)) => Label::Text(name.value.clone()),
         ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(parts)) if !parts[0].value.starts_with('@') => {

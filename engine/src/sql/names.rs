@@ -14,7 +14,9 @@ use sqlparser::ast::{
 };
 
 use super::parser::DEFAULT_CATALOG;
+use crate::admin::information_schema::INFORMATION_SCHEMA;
 use crate::error::{EngineError, Result};
+use crate::functions::registry;
 
 /// What a session contributes to the meaning of a statement. `Send`.
 pub trait SessionValues {
@@ -26,8 +28,45 @@ pub trait SessionValues {
     fn function(&self, name: &str) -> Option<ast::Value>;
 }
 
-/// Resolves names in `query`. Returns the names as they were written, by their lower-case form.
-pub fn resolve_query(query: &mut Query, values: &dyn SessionValues) -> Result<HashMap<String, String>> {
+/// What resolving found out.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// Names as they were written, by their lower-case form.
+    pub written: HashMap<String, String>,
+    /// Something in the statement is another value each time: a variable, the time, a random number.
+    pub is_volatile: bool,
+}
+
+/// Functions whose value is not fixed by their arguments.
+const VOLATILE: [&str; 24] = [
+    "now",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "sysdate",
+    "curdate",
+    "current_date",
+    "curtime",
+    "current_time",
+    "utc_timestamp",
+    "utc_date",
+    "utc_time",
+    "unix_timestamp",
+    "rand",
+    "random",
+    "uuid",
+    "uuid_numeric",
+    "uuid_v7",
+    "sleep",
+    "last_query_id",
+    "query_id",
+    "convert_tz",
+    "from_unixtime",
+    "current_timezone",
+];
+
+/// Resolves names in `query`.
+pub fn resolve_query(query: &mut Query, values: &dyn SessionValues) -> Result<Resolved> {
     run(query, values)
 }
 
@@ -36,17 +75,17 @@ pub fn resolve_expr(expr: &mut Expr, values: &dyn SessionValues) -> Result<()> {
     run(expr, values).map(drop)
 }
 
-fn run<T: VisitMut>(tree: &mut T, values: &dyn SessionValues) -> Result<HashMap<String, String>> {
-    let mut pass = Names { values, written: HashMap::new() };
+fn run<T: VisitMut>(tree: &mut T, values: &dyn SessionValues) -> Result<Resolved> {
+    let mut pass = Names { values, found: Resolved::default() };
     match tree.visit(&mut pass) {
         ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(pass.written),
+        ControlFlow::Continue(()) => Ok(pass.found),
     }
 }
 
 struct Names<'a> {
     values: &'a dyn SessionValues,
-    written: HashMap<String, String>,
+    found: Resolved,
 }
 
 impl VisitorMut for Names<'_> {
@@ -68,6 +107,7 @@ impl VisitorMut for Names<'_> {
                 self.lower(alias);
             }
         }
+        qualify_wildcards(select);
         for window in &mut select.named_window {
             self.lower(&mut window.0);
         }
@@ -84,6 +124,11 @@ impl VisitorMut for Names<'_> {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<EngineError> {
         // The names are lower-case by now.
+        having_without_groups(select);
+        let counted = select.projection.iter_mut().try_for_each(count_instead_of_exists);
+        if let Err(error) = counted {
+            return ControlFlow::Break(error);
+        }
         distinct_names(&mut select.projection);
         ControlFlow::Continue(())
     }
@@ -95,6 +140,9 @@ impl VisitorMut for Names<'_> {
                 return ControlFlow::Break(EngineError::new(5078, b"42000", format!("Unknown catalog '{catalog}'")));
             }
         }
+        // The server's own tables change under any statement; the session's database may be theirs.
+        let db = relation.0.first().and_then(|p| p.as_ident()).map(|i| i.value.as_str());
+        self.found.is_volatile |= db.is_some_and(|db| db.eq_ignore_ascii_case(INFORMATION_SCHEMA));
         ControlFlow::Continue(())
     }
 
@@ -139,7 +187,7 @@ impl Names<'_> {
         // Lower-case ASCII only: what clients write is what they get for everything else.
         let lower = name.value.to_lowercase();
         if lower != name.value {
-            self.written.entry(lower.clone()).or_insert_with(|| name.value.clone());
+            self.found.written.entry(lower.clone()).or_insert_with(|| name.value.clone());
             name.value = lower;
         }
     }
@@ -163,20 +211,32 @@ impl Names<'_> {
     fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         match expr {
             Expr::Identifier(name) if is_variable(name) => {
+                self.found.is_volatile = true;
                 let text = name.value.clone();
                 *expr = Expr::value(match text.strip_prefix("@@") {
                     Some(system) => self.system(system, false)?,
                     None => self.values.user_variable(&text[1..].to_lowercase()),
                 });
             }
+            Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_user") => {
+                self.found.is_volatile = true;
+                *expr = Expr::value(self.values.function("current_user").unwrap_or(ast::Value::Null));
+            }
             Expr::Identifier(name) => self.lower(name),
             Expr::CompoundIdentifier(parts) if is_variable(&parts[0]) => {
+                self.found.is_volatile = true;
                 let global = parts[0].value.eq_ignore_ascii_case("@@global");
                 let name = parts.last().map(|p| p.value.clone()).unwrap_or_default();
                 *expr = Expr::value(self.system(&name, global)?);
             }
             Expr::CompoundIdentifier(parts) => {
                 if parts.len() == 4 && parts[0].value.eq_ignore_ascii_case(DEFAULT_CATALOG) {
+                    parts.remove(0);
+                }
+                // `db.t.c` of the session's own database: the table may stand in FROM without it.
+                if parts.len() == 3
+                    && self.values.function("database") == Some(ast::Value::SingleQuotedString(parts[0].value.clone()))
+                {
                     parts.remove(0);
                 }
                 if let Some(column) = parts.last_mut() {
@@ -194,8 +254,11 @@ impl Names<'_> {
                     FunctionArguments::List(list) => list.args.is_empty() && list.clauses.is_empty(),
                     FunctionArguments::Subquery(_) => false,
                 };
+                let name = function.name.to_string().replace('`', "");
+                self.found.is_volatile |= VOLATILE.contains(&name.as_str());
                 if bare && function.over.is_none() {
-                    if let Some(value) = self.values.function(&function.name.to_string().replace('`', "")) {
+                    if let Some(value) = self.values.function(&name) {
+                        self.found.is_volatile = true;
                         *expr = Expr::value(value);
                     }
                 }
@@ -225,6 +288,114 @@ impl Names<'_> {
         let name = name.to_lowercase();
         self.values.system(&name, global).ok_or_else(|| EngineError::unknown_variable(&name))
     }
+}
+
+/// `t.*` of `FROM db.t`: the binder wants the table's whole name.
+fn qualify_wildcards(select: &mut Select) {
+    let mut names: Vec<ObjectName> = Vec::new();
+    let mut factors: Vec<&TableFactor> = select.from.iter().map(|f| &f.relation).collect();
+    factors.extend(select.from.iter().flat_map(|f| &f.joins).map(|j| &j.relation));
+    for factor in factors {
+        match factor {
+            TableFactor::Table { name, alias: None, .. } if name.0.len() > 1 => names.push(name.clone()),
+            _ => {}
+        }
+    }
+    for item in &mut select.projection {
+        if let SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(wanted), _) = item {
+            let full = names.iter().find(|n| wanted.0.len() == 1 && last(n) == last(wanted));
+            if let Some(full) = full {
+                *wanted = full.clone();
+            }
+        }
+    }
+}
+
+fn last(name: &ObjectName) -> Option<&str> {
+    name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.as_str())
+}
+
+/// HAVING where nothing is grouped or aggregated filters rows and may name aliases (MySQL): it becomes WHERE.
+fn having_without_groups(select: &mut Select) {
+    let ungrouped = matches!(&select.group_by, ast::GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty());
+    if !ungrouped || select.having.is_none() || aggregates(&select.projection) || aggregates(&select.having) {
+        return;
+    }
+    let Some(mut condition) = select.having.take() else { return };
+    let aliases: HashMap<&str, &Expr> = select
+        .projection
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } => Some((alias.value.as_str(), expr)),
+            _ => None,
+        })
+        .collect();
+    // The closure never breaks.
+    let _ = ast::visit_expressions_mut(&mut condition, |expr| {
+        if let Expr::Identifier(name) = expr {
+            if let Some(meant) = aliases.get(name.value.as_str()) {
+                *expr = Expr::Nested(Box::new((*meant).clone()));
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    select.selection = Some(match select.selection.take() {
+        Some(selection) => Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new(selection))),
+            op: BinaryOperator::And,
+            right: Box::new(Expr::Nested(Box::new(condition))),
+        },
+        None => condition,
+    });
+}
+
+/// EXISTS as a value: the binder knows it only as a condition, so its rows are counted.
+fn count_instead_of_exists(item: &mut SelectItem) -> Result<()> {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return Ok(()) };
+    let result = ast::visit_expressions_mut(expr, |expr| {
+        let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
+        let (mut counted, op) = (subquery.clone(), if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt });
+        let one_row_each = counted.limit_clause.is_none() && counted.with.is_none();
+        let select = match counted.body.as_mut() {
+            ast::SetExpr::Select(select) if one_row_each && is_ungrouped(select) => select,
+            _ => {
+                return ControlFlow::Break(EngineError::unsupported("EXISTS of a grouped or limited query as a value"));
+            }
+        };
+        counted.order_by = None;
+        match super::parser::parse_expression("count(*)") {
+            Ok(count) => select.projection = vec![SelectItem::UnnamedExpr(count)],
+            Err(error) => return ControlFlow::Break(error),
+        }
+        *expr = Expr::BinaryOp {
+            left: Box::new(Expr::Subquery(counted)),
+            op,
+            right: Box::new(Expr::value(ast::Value::Number("0".to_string(), false))),
+        };
+        ControlFlow::Continue(())
+    });
+    match result {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Whether a SELECT gives a row for each row that its condition lets through.
+fn is_ungrouped(select: &Select) -> bool {
+    let plain = matches!(&select.group_by, ast::GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty());
+    plain && select.having.is_none() && select.qualify.is_none() && !aggregates(&select.projection)
+}
+
+fn aggregates(tree: &impl ast::Visit) -> bool {
+    ast::visit_expressions(tree, |expr| match expr {
+        Expr::Function(function)
+            if function.over.is_none() && registry().aggregate(&function.name.to_string()).is_some() =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 fn is_variable(name: &Ident) -> bool {

@@ -1,0 +1,8 @@
+//! Statements over whole nodes: sessions on real cores, files and logs.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ddl;
+mod dml;
+mod query;
+mod support;
+mod system;
