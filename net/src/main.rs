@@ -103,10 +103,10 @@ fn main() -> ExitCode {
 fn run_server(serve: Serve) -> Result<(), String> {
     let stop = prepare(&serve)?;
     let server = start(serve)?;
+    stop.serving();
     say(&format!("ready: mysql {} http {}", server.mysql_address(), server.http_address()));
     let signal = stop.wait();
     tracing::info!(signal, "stops");
-    stop.insist();
     end(server)
 }
 
@@ -114,14 +114,14 @@ fn run_server(serve: Serve) -> Result<(), String> {
 fn run_demo(demo: Demo) -> Result<(), String> {
     let stop = prepare(&demo.serve)?;
     let server = start(demo.serve)?;
+    stop.serving();
     let ended = Arc::new(AtomicBool::new(false));
     let (mysql, http) = (server.mysql_address(), server.http_address());
     let options = DemoOptions { mysql, http, rate: demo.rate, seconds: demo.seconds };
     let signalled = ended.clone();
-    let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
+    let waiting = std::thread::Builder::new().name("stop".into()).spawn(move || {
         stop.wait();
         signalled.store(true, Ordering::Release);
-        stop.insist();
     });
     waiting.map_err(|error| format!("no thread for signals: {error}"))?;
     let shown = demo::run(options, &ended).map_err(|error| error.to_string());
@@ -131,7 +131,7 @@ fn run_demo(demo: Demo) -> Result<(), String> {
 /// What comes before any thread: signals, limits, and whether this machine can do it.
 fn prepare(serve: &Serve) -> Result<signals::StopSignals, String> {
     // Before any other thread exists: threads inherit what is blocked.
-    let stop = signals::block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
+    let stop = signals::take().map_err(|error| format!("signals cannot be taken: {error}"))?;
     machine::raise_limits();
     let (report, can_start) = doctor::report(&doctor::examine(&serve.data, serve.cores()));
     if !can_start {
