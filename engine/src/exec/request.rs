@@ -60,7 +60,7 @@ pub(super) async fn get(
 ) -> Result<Vec<(RecordBatch, Vec<u32>)>> {
     let mut found = Vec::with_capacity(keys.len());
     for (tablet, keys) in keys {
-        let tablet = core.tablet(*tablet).ok_or_else(|| EngineError::table_gone(format!("of tablet {tablet}")))?;
+        let tablet = core.find_tablet(*tablet)?;
         found.push(tablet.get(at, keys, columns).await?);
     }
     Ok(found)

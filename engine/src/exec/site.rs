@@ -13,7 +13,7 @@ use starling_storage::tablet::{ScanCounters, ScanSpec, TabletScan};
 
 use super::FragmentRequest;
 use super::budget::Budget;
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::runtime::Class;
 use crate::shard::Core;
 
@@ -99,7 +99,7 @@ impl Site for Core {
     }
 
     fn read(&self, tablet: TabletId, at: Seq, spec: &ReadSpec) -> Result<Box<dyn Reader>> {
-        let found = self.tablet(tablet).ok_or_else(|| EngineError::table_gone(format!("of tablet {tablet}")))?;
+        let found = self.find_tablet(tablet)?;
         let spec = ScanSpec {
             columns: spec.columns.clone(),
             predicates: spec.predicates.clone(),

@@ -4,12 +4,12 @@
 //! the first two for longer than the timer, the timer has fired before any task ran, `run_task_queues` reports that nothing ran, and
 //! the executor parks although tasks are runnable: until the next event, for ever if there is none. Seen at starts on a loaded machine (replay
 //! yields often and nothing else is going on). A timer of the executor's own does not help: the task that would set it again is among those
-//! that do not run. A wake from another thread does: it ends the park. A longer preempt timer would make this rare, and make disk completions
-//! wait that long on a busy core.
+//! that do not run. A wake from another thread does: it ends the park, also when the task it is meant for is runnable already. A longer
+//! preempt timer would make this rare, and make disk completions wait that long on a busy core.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,10 +24,19 @@ const IDLE: Duration = Duration::from_millis(10);
 /// One core's bell.
 #[derive(Default)]
 pub(crate) struct Bell {
-    /// Kept, not taken: a core may park wrongly again before it has run the task that answers.
-    waker: OnceLock<Waker>,
+    /// Kept for as long as the executor runs and woken by reference: a ring must not depend on the one before having been answered. The lock is
+    /// the heartbeat's alone but for start and end.
+    waker: Mutex<BellWaker>,
     /// Task polls of the core: while they go on it needs no bell.
     polls: AtomicU64,
+}
+
+#[derive(Default)]
+enum BellWaker {
+    #[default]
+    None,
+    Some(Waker),
+    Closed,
 }
 
 impl Bell {
@@ -35,10 +44,28 @@ impl Bell {
     pub fn listen(self: &Arc<Bell>) {
         let bell = self.clone();
         let answer = poll_fn(move |cx| {
-            bell.waker.get_or_init(|| cx.waker().clone());
+            let mut waker = bell.lock();
+            if let BellWaker::None = *waker {
+                *waker = BellWaker::Some(cx.waker().clone());
+            }
             Poll::<()>::Pending
         });
         glommio::spawn_local(answer).detach();
+    }
+
+    /// The executor ends: nobody may wake its tasks any more. Called on its thread.
+    pub fn close(&self) {
+        *self.lock() = BellWaker::Closed;
+    }
+
+    fn ring(&self) {
+        if let BellWaker::Some(waker) = &*self.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BellWaker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A task was polled.
@@ -47,14 +74,14 @@ impl Bell {
     }
 }
 
-/// The thread. It must end before the executors do.
+/// The thread.
 pub(crate) struct Heartbeat {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Heartbeat {
-    pub(crate) fn start(bells: Vec<Arc<Bell>>) -> Result<Heartbeat> {
+    pub fn start(bells: Vec<Arc<Bell>>) -> Result<Heartbeat> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = thread::Builder::new()
@@ -83,9 +110,7 @@ fn run(bells: &[Arc<Bell>], stop: &AtomicBool) {
         for (bell, seen) in bells.iter().zip(&mut seen) {
             let polls = bell.polls.load(Ordering::Relaxed);
             if polls == *seen {
-                if let Some(waker) = bell.waker.get() {
-                    waker.wake_by_ref();
-                }
+                bell.ring();
             } else {
                 *seen = polls;
                 every = BUSY;

@@ -6,8 +6,6 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use futures::channel::oneshot;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -27,9 +25,6 @@ use crate::shard::message::Control;
 use crate::shard::{Boot, Budgets, Core};
 use crate::txn::labels;
 use crate::txn::{Oldest, Watermark};
-
-/// How often a node that stops knocks at cores that are still there.
-const LEAVE_KNOCK: Duration = Duration::from_millis(20);
 
 /// What an operator chooses.
 #[derive(Debug, Clone)]
@@ -55,7 +50,7 @@ pub struct StopReport {
 pub struct Node {
     mesh: Vec<Mailbox>,
     cores: Vec<Running>,
-    heartbeat: Option<Heartbeat>,
+    _heartbeat: Heartbeat,
     _lock: DirLock,
 }
 
@@ -69,9 +64,8 @@ struct Running {
 enum End {
     /// Nothing new; commits in flight and background work end. Answered when that is so.
     Drain(std::sync::mpsc::Sender<()>),
-    /// Close the files and end; answered on the way out. Without `Drain` before: at once, as a killed process would (tests of recovery
-    /// do this).
-    Leave(std::sync::mpsc::Sender<()>),
+    /// Close the files and end. Without `Drain` before: at once, as a killed process would (tests of recovery do this).
+    Leave,
 }
 
 /// What an executor is given.
@@ -106,9 +100,9 @@ impl Node {
         let (ready, answers) = std::sync::mpsc::channel();
         let bells: Vec<Arc<Bell>> = mesh.iter().map(|_| Arc::default()).collect();
         let cores = spawn_all(&options, &mesh, inboxes, &bells, &ready)?;
-        let heartbeat = Some(Heartbeat::start(bells)?);
+        let heartbeat = Heartbeat::start(bells)?;
         drop(ready);
-        let mut node = Node { mesh, cores, heartbeat, _lock: lock };
+        let mut node = Node { mesh, cores, _heartbeat: heartbeat, _lock: lock };
         for _ in 0..node.cores.len() {
             match answers.recv() {
                 Ok(Ok(_)) => {}
@@ -159,16 +153,8 @@ impl Node {
 
     fn leave(&mut self) -> StopReport {
         let mut report = StopReport::default();
-        // Before the executors: a bell must not wake a task of one that is gone.
-        self.heartbeat = None;
         let running: Vec<Running> = self.cores.drain(..).collect();
-        let (left, answers) = std::sync::mpsc::channel();
-        running.iter().for_each(|core| drop(core.end.send(End::Leave(left.clone()))));
-        drop(left);
-        // In the heartbeat's place: as long as a core is there, it is woken by messages.
-        while let Err(RecvTimeoutError::Timeout) | Ok(()) = answers.recv_timeout(LEAVE_KNOCK) {
-            self.mesh.iter().for_each(|core| core.control(Control::Run(Box::new(|_| ()))));
-        }
+        running.iter().for_each(|core| drop(core.end.send(End::Leave)));
         for (id, core) in running.into_iter().enumerate() {
             match core.thread.join() {
                 Ok(ended) => {
@@ -229,8 +215,15 @@ fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<StopReport>> {
 
 /// The main future of an executor. Gives how it ended.
 async fn run_core(start: CoreStart) -> StopReport {
-    let CoreStart { id, cpu, options, bell, inbox, image, ready, end, leader } = start;
+    let bell = start.bell.clone();
     bell.listen();
+    let report = serve(start).await;
+    bell.close();
+    report
+}
+
+async fn serve(start: CoreStart) -> StopReport {
+    let CoreStart { id, cpu, options, bell, inbox, image, ready, end, leader } = start;
     let polls = Rc::new(Polls::new(bell));
     let opened = open_core(&options, cpu, polls, inbox, image, leader).await;
     let core = match opened {
@@ -243,14 +236,9 @@ async fn run_core(start: CoreStart) -> StopReport {
     drop(ready.send(Ok(id)));
     drop(ready);
     let mut report = StopReport::default();
-    loop {
-        match end.recv_async().await {
-            Ok(End::Drain(drained)) => {
-                report = boot::drain(&core).await;
-                drop(drained);
-            }
-            Ok(End::Leave(_)) | Err(_) => break,
-        }
+    while let Ok(End::Drain(drained)) = end.recv_async().await {
+        report = boot::drain(&core).await;
+        drop(drained);
     }
     core.leave();
     report

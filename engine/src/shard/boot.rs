@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use starling_storage::StorageError;
 use starling_storage::cache::PageCache;
 use starling_storage::disk::DiskRef;
 use starling_storage::ids::{CoreId, TabletId};
@@ -12,10 +11,11 @@ use starling_storage::log::{Log, LogOptions};
 use starling_storage::manifest::{CatalogImage, CatalogLog, Manifest, ManifestImage};
 use starling_storage::recovery::{OldLogs, TabletImage};
 use starling_storage::tablet::{Tablet, TabletEnv, TabletLimits};
+use starling_storage::{ErrorKind, StorageError};
 
 use super::core::{Boot, Core, Parts};
 use super::{background, handle_publish, pump};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Table};
 use crate::error::{EngineError, Result};
 use crate::limits::{COMMITS_IN_FLIGHT_MAX, STOP_WAIT};
 use crate::runtime::classes::Classes;
@@ -97,22 +97,43 @@ fn limits(boot: &Boot) -> TabletLimits {
     TabletLimits { memtable_bytes: defaults.memtable_bytes.min((boot.budgets.write / 4).max(1 << 20)), ..defaults }
 }
 
-/// R16: files at F, then exactly the records above it. A damaged tablet holds back its table only.
-async fn open_tablets(
-    catalog: &Catalog,
-    images: BTreeMap<TabletId, TabletImage>,
-    env: &TabletEnv,
-) -> Result<BTreeMap<TabletId, Rc<Tablet>>> {
-    let mut tablets = BTreeMap::new();
+/// The tablets of a core after a start.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub sound: BTreeMap<TabletId, Rc<Tablet>>,
+    pub damaged: BTreeMap<TabletId, EngineError>,
+}
+
+/// R16: a damaged tablet holds back its table only.
+async fn open_tablets(catalog: &Catalog, images: BTreeMap<TabletId, TabletImage>, env: &TabletEnv) -> Result<Opened> {
+    let mut opened = Opened::default();
     for (id, image) in images {
         let Some((table, _)) = catalog.tablet(id) else { continue };
-        let tablet = Tablet::open(id, table.schema.clone(), image.state, env.clone()).await?;
-        for (seq, part) in &image.records {
-            tablet.replay(*seq, part).await?;
+        match open_tablet(id, table, image, env).await {
+            Ok(tablet) => drop(opened.sound.insert(id, tablet)),
+            Err(error) if error.kind() == ErrorKind::Corrupt || error.kind() == ErrorKind::NotFound => {
+                tracing::error!(tablet = id.0, table = table.full_name(), %error, "a tablet is damaged; its table is held back");
+                let text = format!("tablet {id} of {}: {error}", table.full_name());
+                opened.damaged.insert(id, EngineError::damaged(text));
+            }
+            Err(error) => return Err(error.into()),
         }
-        tablets.insert(id, tablet);
     }
-    Ok(tablets)
+    Ok(opened)
+}
+
+/// Files at F, then exactly the records above it.
+async fn open_tablet(
+    id: TabletId,
+    table: &Table,
+    image: TabletImage,
+    env: &TabletEnv,
+) -> Result<Rc<Tablet>, StorageError> {
+    let tablet = Tablet::open(id, table.schema.clone(), image.state, env.clone()).await?;
+    for (seq, part) in &image.records {
+        tablet.replay(*seq, part).await?;
+    }
+    Ok(tablet)
 }
 
 fn start_tasks(core: &Rc<Core>, inbox: Inbox) {

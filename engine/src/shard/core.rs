@@ -15,7 +15,7 @@ use starling_storage::recovery::OldLogs;
 use starling_storage::tablet::Tablet;
 
 use super::background::Background;
-use super::boot::Once;
+use super::boot::{Once, Opened};
 use super::handle_publish::Applier;
 use super::handle_stage::StageTable;
 use super::handle_turns::HeldTurns;
@@ -84,7 +84,7 @@ pub(crate) struct Parts {
     pub catalog_log: Option<Rc<CatalogLog>>,
     /// Core 0 only.
     pub old_logs: Option<OldLogs>,
-    pub tablets: BTreeMap<TabletId, Rc<Tablet>>,
+    pub tablets: Opened,
     pub spawner: Spawner,
     pub polls: Rc<Polls>,
     pub planner: Planner,
@@ -141,7 +141,7 @@ impl Core {
             manifest,
             catalog_log,
             old_logs: RefCell::new(old_logs),
-            tablets: Tablets::new(tablets),
+            tablets: Tablets::new(tablets.sound, tablets.damaged),
             staged: StageTable::default(),
             turns: TurnTable::new(),
             held_turns: HeldTurns::default(),
@@ -232,6 +232,11 @@ impl Core {
     /// A tablet of this core, dropped ones included while a pin may need them; `None` for one of another core.
     pub fn tablet(&self, id: TabletId) -> Option<Rc<Tablet>> {
         self.tablets.get(id)
+    }
+
+    /// As `tablet`. Error: it is damaged, or not there.
+    pub fn find_tablet(&self, id: TabletId) -> Result<Rc<Tablet>> {
+        self.tablets.find(id)
     }
 
     /// Begins a load into a table. A label of the user's is reserved here (R9): error `label_exists`.

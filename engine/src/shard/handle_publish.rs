@@ -72,7 +72,7 @@ async fn apply(core: &Rc<Core>, publish: &Publish) -> Applied {
     let mut applied = Applied::default();
     for work in staged.take_parts() {
         // R10: a tablet that was dropped in the meantime is passed over, as replay does.
-        let Some(tablet) = core.tablets.live(work.part.tablet) else { continue };
+        let Ok(tablet) = core.tablets.live(work.part.tablet) else { continue };
         match tablet.apply(seq, &work.part, work.staged).await {
             Ok(done) if !is_hidden(core, work.part.tablet) => {
                 applied.upserted += done.upserted;

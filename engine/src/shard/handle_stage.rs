@@ -13,7 +13,7 @@ use starling_storage::ids::{TabletId, TxnId};
 use starling_storage::log::TabletPart;
 use starling_storage::rows::{Rows, relaxed};
 use starling_storage::schema::TabletSchema;
-use starling_storage::tablet::{Staged, Tablet};
+use starling_storage::tablet::Staged;
 
 use super::Core;
 use super::message::{StageReply, StageRequest};
@@ -161,7 +161,7 @@ async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> 
         return Ok(StageReply::default());
     }
     for (id, predicates) in std::mem::take(&mut request.delete_where) {
-        let tablet = live(core, id)?;
+        let tablet = core.tablets.live(id)?;
         let staged = tablet.stage_delete(predicates)?;
         txn.parts.borrow_mut().push(StagedPart { part: tablet.part(&staged), staged: Some(staged) });
     }
@@ -171,13 +171,9 @@ async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> 
 }
 
 async fn stage_tablet(core: &Core, id: TabletId, rows: Vec<Rows>) -> Result<StagedPart> {
-    let tablet = live(core, id)?;
+    let tablet = core.tablets.live(id)?;
     let staged = tablet.stage(concat(&tablet.schema().clone(), rows)?).await?;
     Ok(StagedPart { part: tablet.part(&staged), staged: Some(staged) })
-}
-
-fn live(core: &Core, id: TabletId) -> Result<Rc<Tablet>> {
-    core.tablets.live(id).ok_or_else(|| EngineError::table_gone(format!("of tablet {id}")))
 }
 
 /// The shares of all tablets if all are free, else none.
@@ -186,7 +182,7 @@ fn share_all(core: &Core, txn: &StagedTxn, parts: &[TabletPart]) -> bool {
     tablets.sort_unstable();
     tablets.dedup();
     // A tablet that was dropped meanwhile is found out in the queue, with an error.
-    let share = |id| core.tablets.live(id).and_then(|_| core.turns.try_share(id));
+    let share = |id| core.tablets.live(id).ok().and_then(|_| core.turns.try_share(id));
     let shares: Option<Vec<TurnGuard>> = tablets.into_iter().map(share).collect();
     let granted = shares.is_some();
     txn.hold(shares.unwrap_or_default());

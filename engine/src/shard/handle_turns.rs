@@ -9,7 +9,6 @@ use starling_storage::ids::{Seq, TxnId};
 
 use super::Core;
 use super::message::TurnsRequest;
-use crate::error::EngineError;
 use crate::txn::{Mode, TurnGuard};
 
 /// Exclusive turns granted or waited for, by transaction.
@@ -59,9 +58,9 @@ pub(super) async fn handle(core: &Rc<Core>, request: TurnsRequest) {
         if !core.held_turns.hold(txn, guard) {
             return;
         }
-        if core.tablets.live(tablet).is_none() {
+        if let Err(error) = core.tablets.live(tablet) {
             drop(core.held_turns.take(txn));
-            return reply.send(Err(EngineError::table_gone(format!("of tablet {tablet}"))));
+            return reply.send(Err(error));
         }
     }
     match mode {

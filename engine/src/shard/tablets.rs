@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use starling_storage::ids::{Seq, TabletId};
 use starling_storage::tablet::Tablet;
 
+use crate::error::{EngineError, Result};
+
 /// How old the sum of write memory may be.
 const WRITE_MEMORY_AGE: Duration = Duration::from_millis(10);
 
@@ -16,21 +18,34 @@ pub(super) struct Tablets {
     owned: RefCell<BTreeMap<TabletId, Rc<Tablet>>>,
     /// Dropped by this number: readers older than it still find them.
     dropped: RefCell<BTreeMap<TabletId, Seq>>,
+    /// Could not be opened, and why: their tables answer with that, the rest serves (R16).
+    damaged: BTreeMap<TabletId, EngineError>,
     write_memory: Cell<(Option<Instant>, usize)>,
 }
 
 impl Tablets {
-    pub fn new(owned: BTreeMap<TabletId, Rc<Tablet>>) -> Tablets {
-        Tablets { owned: RefCell::new(owned), dropped: RefCell::default(), write_memory: Cell::default() }
+    pub fn new(owned: BTreeMap<TabletId, Rc<Tablet>>, damaged: BTreeMap<TabletId, EngineError>) -> Tablets {
+        Tablets { owned: RefCell::new(owned), dropped: RefCell::default(), damaged, write_memory: Cell::default() }
     }
 
     pub fn get(&self, id: TabletId) -> Option<Rc<Tablet>> {
         self.owned.borrow().get(&id).cloned()
     }
 
+    /// For reads. Error: it is damaged, or not there.
+    pub fn find(&self, id: TabletId) -> Result<Rc<Tablet>> {
+        self.get(id).ok_or_else(|| match self.damaged.get(&id) {
+            Some(error) => error.clone(),
+            None => EngineError::table_gone(format!("of tablet {id}")),
+        })
+    }
+
     /// For writes: a dropped tablet is not there any more.
-    pub fn live(&self, id: TabletId) -> Option<Rc<Tablet>> {
-        if self.dropped.borrow().contains_key(&id) { None } else { self.get(id) }
+    pub fn live(&self, id: TabletId) -> Result<Rc<Tablet>> {
+        if self.dropped.borrow().contains_key(&id) {
+            return Err(EngineError::table_gone(format!("of tablet {id}")));
+        }
+        self.find(id)
     }
 
     pub fn insert(&self, id: TabletId, tablet: Rc<Tablet>) {

@@ -92,3 +92,26 @@ fn a_second_node_on_the_same_directory_is_refused() {
     node.stop();
     start(&data, 1).stop();
 }
+
+/// R16: a damaged segment file holds back its table only.
+#[test]
+fn a_damaged_file_holds_back_its_table_only() {
+    let data = fresh("damage");
+    let node = start(&data, 2);
+    create_database(&node);
+    let (good, bad) = (create_table(&node, "good", 2), create_table(&node, "bad", 1));
+    load(&node, 0, good, vec![(1, 1)], None).unwrap();
+    // Big enough for a file of its own.
+    load(&node, 0, bad, (0..1_500_000).map(|k| (k, k)).collect(), None).unwrap();
+    node.stop();
+    assert!(std::fs::read_dir(data.join("seg")).unwrap().count() > 0);
+    for entry in std::fs::read_dir(data.join("seg")).unwrap() {
+        std::fs::write(entry.unwrap().path(), vec![0x5a; 8192]).unwrap();
+    }
+    let node = start(&data, 2);
+    assert_eq!(read(&node, good).1, BTreeMap::from([(1, 1)]));
+    load(&node, 1, good, vec![(2, 2)], None).unwrap();
+    let error = load(&node, 0, bad, vec![(1, 1)], None).unwrap_err();
+    assert!(error.message.contains("damaged") && error.message.contains("seg/"), "{error}");
+    node.stop();
+}

@@ -20,7 +20,7 @@ fn sum(node: &Node, value: impl Fn(&CoreReport) -> u64) -> u64 {
 fn wait_until(what: &str, node: &Node, done: impl Fn(&Node) -> bool) {
     let begun = Instant::now();
     while !done(node) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} does not come: {:?}", reports(node));
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what} does not come: {:?}", reports(node));
         std::thread::sleep(Duration::from_millis(50));
     }
 }

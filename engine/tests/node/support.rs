@@ -97,7 +97,7 @@ pub fn deletes(keys: &[i64]) -> Rows {
 }
 
 pub fn load_options(label: Option<&str>) -> LoadOptions {
-    LoadOptions { label: label.map(str::to_string), kind: LoadKind::Insert, timeout: Duration::from_secs(60) }
+    LoadOptions { label: label.map(str::to_string), kind: LoadKind::Insert, timeout: Duration::from_secs(300) }
 }
 
 pub async fn open(core: &Rc<Core>, table: TableId, label: Option<&str>) -> Result<Load> {
