@@ -21,7 +21,7 @@ use crate::error::{EngineError, Result};
 use crate::limits::{STAGE_BYTES, WRITE_MEMORY_WAIT};
 use crate::runtime::Class;
 use crate::runtime::task::within;
-use crate::txn::TurnGuard;
+use crate::txn::{TurnGuard, bytes_of};
 
 /// What this core has staged, by transaction.
 #[derive(Default)]
@@ -61,6 +61,11 @@ impl StagedTxn {
     fn charge(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
         self.all.set(self.all.get() + bytes);
+    }
+
+    fn discharge(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() - bytes);
+        self.all.set(self.all.get() - bytes);
     }
 
     pub fn take_parts(&self) -> Vec<StagedPart> {
@@ -143,7 +148,8 @@ pub(super) async fn handle(core: &Rc<Core>, mut request: StageRequest) {
 async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> Result<StageReply> {
     wait_for_memory(core).await?;
     for (tablet, rows) in std::mem::take(&mut request.rows) {
-        let bytes = rows.iter().map(Rows::memory_bytes).sum();
+        // Slices share their buffers: only what a slice shows is counted.
+        let bytes = rows.iter().map(bytes_of).sum();
         txn.charge(bytes);
         let mut gathered = txn.gathered.borrow_mut();
         let of_tablet = gathered.entry(tablet).or_default();
@@ -155,6 +161,9 @@ async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> 
     for id in due {
         let Some(gathered) = txn.gathered.borrow_mut().remove(&id) else { continue };
         let part = stage_tablet(core, id, gathered.rows).await?;
+        // What went to files is not memory any more: a load of any size passes.
+        txn.discharge(gathered.bytes);
+        txn.charge(part.staged.as_ref().map_or(0, Staged::memory_bytes));
         txn.parts.borrow_mut().push(part);
     }
     if !request.finish {

@@ -22,5 +22,6 @@ mod turns;
 
 pub use load::{Committed, Load, LoadKind, LoadOptions};
 pub use pin::{Oldest, Pin, Pins, Watermark};
+pub(crate) use route::bytes_of;
 pub use sequencer::{Numbered, Sequencer};
 pub use turns::{Mode, TurnGuard, TurnTable, Turns};

@@ -61,7 +61,7 @@ fn pick_bits(bits: &BooleanBuffer, picked: &[u32]) -> BooleanBuffer {
     out.finish()
 }
 
-/// Bytes of `rows` as they are sliced.
-pub(super) fn bytes_of(rows: &Rows) -> usize {
+/// Bytes of `rows`, of slices only what they show.
+pub(crate) fn bytes_of(rows: &Rows) -> usize {
     rows.batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
