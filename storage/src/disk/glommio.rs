@@ -272,6 +272,7 @@ impl DiskFile for GlommioFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn the_first_file_of_a_new_directory_can_be_read_back() {
@@ -290,5 +291,39 @@ mod tests {
         });
         executor.unwrap().join().unwrap();
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn files_of_a_real_directory() {
+        let dir = std::env::temp_dir().join(format!("starling-disk-{}", std::process::id()));
+        let path = dir.clone();
+        let work = move || async move {
+            let disk = GlommioDisk::open(&path).await.unwrap();
+            disk.create_dir("d").await.unwrap();
+            let file = disk.create("d/a").await.unwrap();
+            let data: Vec<u8> = (0..3 * BLOCK_BYTES + IO_BYTES_MAX).map(|i| (i % 251) as u8).collect();
+            file.write_at(0, &data).await.unwrap();
+            file.sync().await.unwrap();
+            assert_eq!(file.write_at(7, &data).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(file.read_at(4000, 200).await.unwrap()[..], data[4000..4200]);
+            assert_eq!(file.read_at(0, data.len()).await.unwrap()[..], data[..]);
+            assert_eq!(file.read_at(data.len() as u64 - 1, 2).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            file.allocate(4 << 20).await.unwrap();
+            assert_eq!(file.len(), 4 << 20);
+            file.close().await.unwrap();
+            assert_eq!(file.read_at(0, 1).await.unwrap_err().kind(), ErrorKind::Closed);
+            disk.rename("d/a", "d/b").await.unwrap();
+            disk.sync_dir("d").await.unwrap();
+            let entries = disk.list("d").await.unwrap();
+            assert_eq!(entries, [DirEntry { name: "b".to_string(), bytes: 4 << 20, is_dir: false }]);
+            assert_eq!(disk.open("d/a").await.err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+            let again = disk.open("d/b").await.unwrap();
+            assert_eq!(again.read_at(4095, 2).await.unwrap()[..], data[4095..4097]);
+            disk.remove("d/b").await.unwrap();
+            assert_eq!(disk.remove("d/b").await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(again.read_at(0, 1).await.unwrap()[..], data[..1]);
+        };
+        glommio::LocalExecutorBuilder::default().spawn(work).unwrap().join().unwrap();
+        let _ = std::fs::remove_dir_all(dir);
     }
 }

@@ -685,3 +685,97 @@ impl DiskFile for SimFile {
         &self.path
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::block_on;
+
+    fn block(byte: u8) -> Vec<u8> {
+        vec![byte; BLOCK_BYTES]
+    }
+
+    /// A durable file of one block of 1s, overwritten with 2s and then 3s that are not synced.
+    async fn dirty(sim: &SimDisk) -> FileRef {
+        let disk = sim.disk();
+        let file = disk.create("f").await.unwrap();
+        file.write_at(0, &block(1)).await.unwrap();
+        file.sync().await.unwrap();
+        disk.sync_dir("").await.unwrap();
+        file.write_at(0, &block(2)).await.unwrap();
+        file.write_at(0, &block(3)).await.unwrap();
+        file
+    }
+
+    #[test]
+    fn kill_keeps_what_was_written_and_power_loss_any_of_it() {
+        let mut found = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let sim = SimDisk::new(seed);
+            block_on(async {
+                let file = dirty(&sim).await;
+                sim.kill();
+                assert_eq!(file.sync().await.unwrap_err().to_string(), DEAD.to_string());
+                assert_eq!(sim.contents("f").unwrap(), block(3));
+                sim.restart().lose_power();
+            });
+            let bytes = sim.contents("f").unwrap();
+            let mut sorts = bytes.clone();
+            sorts.dedup();
+            found.insert(if sorts.len() > 1 { 0 } else { bytes[0] });
+        }
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3], "torn, old, stale and new blocks");
+    }
+
+    #[test]
+    fn a_name_lives_through_a_power_loss_for_certain_when_its_directory_was_synced() {
+        let (mut lost, mut back) = (0, 0);
+        for seed in 0..100 {
+            let sim = SimDisk::new(seed);
+            block_on(async {
+                let disk = sim.disk();
+                disk.create("kept").await.unwrap();
+                disk.create("old").await.unwrap();
+                disk.sync_dir("").await.unwrap();
+                disk.create("new").await.unwrap();
+                disk.remove("old").await.unwrap();
+            });
+            sim.lose_power();
+            let files = sim.files();
+            assert!(files.contains(&"kept".to_string()));
+            lost += usize::from(!files.contains(&"new".to_string()));
+            back += usize::from(files.contains(&"old".to_string()));
+        }
+        assert!((20..80).contains(&lost) && (20..80).contains(&back), "{lost} lost, {back} back");
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_written_before_it_and_a_failed_one_poisons() {
+        for seed in 0..50 {
+            let sim = SimDisk::new(seed);
+            block_on(async {
+                let file = dirty(&sim).await;
+                file.sync().await.unwrap();
+                sim.fail(Fault::SyncError(0));
+                file.write_at(0, &block(4)).await.unwrap();
+                assert!(matches!(file.sync().await, Err(StorageError::Io { .. })));
+                assert!(matches!(file.write_at(0, &block(5)).await, Err(StorageError::Poisoned { .. })));
+            });
+            sim.lose_power();
+            let first = sim.contents("f").unwrap()[0];
+            assert!(first == 3 || first == 4, "{first}");
+        }
+    }
+
+    #[test]
+    fn a_full_device_refuses_growth_only() {
+        let sim = SimDisk::new(1);
+        block_on(async {
+            let file = dirty(&sim).await;
+            sim.fail(Fault::FullAt(BLOCK_BYTES as u64));
+            file.write_at(0, &block(4)).await.unwrap();
+            assert!(matches!(file.allocate(2 * BLOCK_BYTES as u64).await, Err(StorageError::DiskFull { .. })));
+            assert!(matches!(file.write_at(BLOCK_BYTES as u64, &block(4)).await, Err(StorageError::DiskFull { .. })));
+        });
+    }
+}

@@ -129,6 +129,7 @@ pub struct Log {
     appended: Signal,
     turning: Exclusive,
     preparing: Exclusive,
+    recycling: Exclusive,
     closed: Cell<bool>,
     broken: RefCell<Option<StorageError>>,
     stats: Cell<LogStats>,
@@ -159,6 +160,7 @@ impl Log {
             appended: Signal::default(),
             turning: Exclusive::default(),
             preparing: Exclusive::default(),
+            recycling: Exclusive::default(),
             closed: Cell::new(false),
             broken: RefCell::new(None),
             stats: Cell::default(),
@@ -430,6 +432,8 @@ impl Log {
     /// `None` when it was dropped) and a durable mark >= its last number stands outside it: `mark` (the greatest F of any core, or the
     /// root's cut) or the W of a synced block that stays. Returns how many.
     pub async fn recycle(&self, flushed: &dyn Fn(TabletId) -> Option<Seq>, mark: Seq) -> Result<usize> {
+        // One at a time: of two segments on their way out, the younger must never be gone durably before the older.
+        let _one = self.recycling.hold().await;
         let mut count = 0;
         while let Some(segment) = self.take_recyclable(flushed, mark) {
             segment.file.close().await?;
