@@ -399,7 +399,6 @@ pub(super) fn datetime_text(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn column(ty: ColumnType) -> ColumnBuf {

@@ -204,7 +204,6 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn spec(headers: &[(&str, &str)]) -> Result<LoadSpec, String> {

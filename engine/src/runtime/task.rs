@@ -73,7 +73,7 @@ impl Polls {
         let number = self.count.get() + 1;
         self.count.set(number);
         self.bell.polled(number);
-        let cpu = (number % SAMPLE_EVERY == 0).then(cpu_time);
+        let cpu = number.is_multiple_of(SAMPLE_EVERY).then(cpu_time);
         let start = Instant::now();
         let value = poll();
         let wall = start.elapsed();

@@ -82,10 +82,10 @@ impl Session {
         let limited = self.state.borrow().variables.number("sql_select_limit") < i64::MAX as u64;
         if shallow && !limited {
             let read = point::recognise(&query, texts.as_deref(), &self.core().catalog(), self.database().as_deref());
-            if let Some(read) = read {
-                if let Some(outcome) = self.point_read(&read, &[], run).await? {
-                    return Ok(outcome);
-                }
+            if let Some(read) = read
+                && let Some(outcome) = self.point_read(&read, &[], run).await?
+            {
+                return Ok(outcome);
             }
         }
         let system = self.system_state(shallow && mentions_processlist(&query)).await?;
@@ -425,12 +425,11 @@ impl Session {
         params: Vec<Param>,
         run: &Run,
     ) -> Result<Outcome> {
-        if params.len() == statement.params() {
-            if let Some(read) = statement.point(&self.core().catalog(), self.database().as_deref()) {
-                if let Some(outcome) = self.point_read(&read, &params, run).await? {
-                    return Ok(outcome);
-                }
-            }
+        if params.len() == statement.params()
+            && let Some(read) = statement.point(&self.core().catalog(), self.database().as_deref())
+            && let Some(outcome) = self.point_read(&read, &params, run).await?
+        {
+            return Ok(outcome);
         }
         let parsed = statement.bind(&params)?;
         self.execute_parsed(parsed, run).await

@@ -37,10 +37,11 @@ impl PreparedStatement {
 
     /// The statement as a read by primary key, if it is one.
     pub(super) fn point(&self, catalog: &Catalog, database: Option<&str>) -> Option<Rc<PointRead>> {
-        if let Some((version, db, point)) = &*self.point.borrow() {
-            if *version == catalog.version() && db.as_deref() == database {
-                return point.clone();
-            }
+        if let Some((version, db, point)) = &*self.point.borrow()
+            && *version == catalog.version()
+            && db.as_deref() == database
+        {
+            return point.clone();
         }
         let found = match &self.parsed.statement {
             Statement::Query(query) if self.parsed.hints.is_empty() => {

@@ -83,10 +83,10 @@ impl StatementParser {
             }
         }
         self.skip_charset()?;
-        if let Some(clause) = self.key_clause()? {
-            if key.replace(clause).is_some() {
-                return Err(EngineError::syntax("the key is given twice"));
-            }
+        if let Some(clause) = self.key_clause()?
+            && key.replace(clause).is_some()
+        {
+            return Err(EngineError::syntax("the key is given twice"));
         }
         let comment = if self.accept(&["COMMENT"]) {
             self.skip(&Token::Eq);

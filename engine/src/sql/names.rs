@@ -111,10 +111,11 @@ impl VisitorMut for Names<'_> {
         for window in &mut select.named_window {
             self.lower(&mut window.0);
         }
-        if let [only] = select.from.as_slice() {
-            if only.joins.is_empty() && is_dual(&only.relation) {
-                select.from.clear();
-            }
+        if let [only] = select.from.as_slice()
+            && only.joins.is_empty()
+            && is_dual(&only.relation)
+        {
+            select.from.clear();
         }
         for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
             self.lower_using(&mut join.join_operator);
@@ -256,11 +257,12 @@ impl Names<'_> {
                 };
                 let name = function.name.to_string().replace('`', "");
                 self.found.is_volatile |= VOLATILE.contains(&name.as_str());
-                if bare && function.over.is_none() {
-                    if let Some(value) = self.values.function(&name) {
-                        self.found.is_volatile = true;
-                        *expr = Expr::value(value);
-                    }
+                if bare
+                    && function.over.is_none()
+                    && let Some(value) = self.values.function(&name)
+                {
+                    self.found.is_volatile = true;
+                    *expr = Expr::value(value);
                 }
             }
             Expr::Prefixed { value, .. } => {
@@ -332,10 +334,10 @@ fn having_without_groups(select: &mut Select) {
         .collect();
     // The closure never breaks.
     let _ = ast::visit_expressions_mut(&mut condition, |expr| {
-        if let Expr::Identifier(name) = expr {
-            if let Some(meant) = aliases.get(name.value.as_str()) {
-                *expr = Expr::Nested(Box::new((*meant).clone()));
-            }
+        if let Expr::Identifier(name) = expr
+            && let Some(meant) = aliases.get(name.value.as_str())
+        {
+            *expr = Expr::Nested(Box::new((*meant).clone()));
         }
         ControlFlow::<()>::Continue(())
     });

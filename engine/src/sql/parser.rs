@@ -104,11 +104,11 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
 fn number_params(tokens: &mut [TokenWithSpan]) -> usize {
     let mut count = 0;
     for token in tokens {
-        if let Token::Placeholder(name) = &mut token.token {
-            if name == "?" {
-                count += 1;
-                *name = format!("?{count}");
-            }
+        if let Token::Placeholder(name) = &mut token.token
+            && name == "?"
+        {
+            count += 1;
+            *name = format!("?{count}");
         }
     }
     count
@@ -122,10 +122,13 @@ fn drop_share_lock(tokens: &mut Vec<TokenWithSpan>) {
         Token::Word(w) => w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word),
         _ => false,
     };
-    if let [mode, share, within, lock] = words[..] {
-        if is(lock, "LOCK") && is(within, "IN") && is(share, "SHARE") && is(mode, "MODE") {
-            tokens.drain(lock..=mode);
-        }
+    if let [mode, share, within, lock] = words[..]
+        && is(lock, "LOCK")
+        && is(within, "IN")
+        && is(share, "SHARE")
+        && is(mode, "MODE")
+    {
+        tokens.drain(lock..=mode);
     }
 }
 

@@ -39,13 +39,13 @@ impl StatementParser {
                 }
                 ShowKind::Databases
             }
-            "TABLES" => ShowKind::Tables { db: self.from_database()?, full },
+            "TABLES" => ShowKind::Tables { db: self.database_named()?, full },
             "TABLE" => {
                 self.expect(&["STATUS"])?;
-                ShowKind::TableStatus { db: self.from_database()? }
+                ShowKind::TableStatus { db: self.database_named()? }
             }
-            "COLUMNS" | "FIELDS" => ShowKind::Columns { table: self.from_table()?, full },
-            "INDEX" | "INDEXES" | "KEY" | "KEYS" => ShowKind::Index(self.from_table()?),
+            "COLUMNS" | "FIELDS" => ShowKind::Columns { table: self.table_named()?, full },
+            "INDEX" | "INDEXES" | "KEY" | "KEYS" => ShowKind::Index(self.table_named()?),
             "CREATE" => self.show_create()?,
             "VARIABLES" => ShowKind::Variables { global, verbose },
             "STATUS" => ShowKind::Status,
@@ -86,15 +86,15 @@ impl StatementParser {
             }
             "OPEN" => {
                 self.expect(&["TABLES"])?;
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::OpenTables
             }
             "TRIGGERS" => {
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::Triggers
             }
             "EVENTS" => {
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::Events
             }
             "FUNCTION" | "PROCEDURE" => {
@@ -102,23 +102,23 @@ impl StatementParser {
                 ShowKind::Routines
             }
             "FUNCTIONS" => {
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::Functions
             }
-            "PARTITIONS" => ShowKind::Partitions(self.from_table()?),
-            "TABLET" | "TABLETS" => ShowKind::Tablets(self.from_table()?),
+            "PARTITIONS" => ShowKind::Partitions(self.table_named()?),
+            "TABLET" | "TABLETS" => ShowKind::Tablets(self.table_named()?),
             "DATA" => ShowKind::Data {
                 table: match self.at_words(&["FROM"]) {
-                    true => Some(self.from_table()?),
+                    true => Some(self.table_named()?),
                     false => None,
                 },
             },
             "DELETE" => {
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::Delete
             }
             "LOAD" => {
-                self.from_database()?;
+                self.database_named()?;
                 ShowKind::Load
             }
             "ROUTINE" => {
@@ -146,7 +146,7 @@ impl StatementParser {
         Ok(ShowKind::CreateTable(self.table_name()?))
     }
 
-    fn from_database(&mut self) -> Result<Option<String>> {
+    fn database_named(&mut self) -> Result<Option<String>> {
         match self.accept(&["FROM"]) || self.accept(&["IN"]) {
             true => Ok(Some(self.database_name()?)),
             false => Ok(None),
@@ -154,12 +154,12 @@ impl StatementParser {
     }
 
     /// `FROM t [FROM db]`.
-    fn from_table(&mut self) -> Result<super::statement::TableName> {
+    fn table_named(&mut self) -> Result<super::statement::TableName> {
         if !self.accept(&["FROM"]) {
             self.expect(&["IN"])?;
         }
         let mut name = self.table_name()?;
-        if let Some(db) = self.from_database()? {
+        if let Some(db) = self.database_named()? {
             name.db = Some(db);
         }
         Ok(name)

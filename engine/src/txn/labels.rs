@@ -227,7 +227,6 @@ pub(crate) fn expiry_of(batch: &RecordBatch, now: i64) -> Result<Option<Rows>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -209,7 +209,6 @@ impl Drop for Turns {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use futures::FutureExt;
 

@@ -1,7 +1,7 @@
 //! A node on a directory of its own, with a table of keys and values.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub fn start(data: &PathBuf, cores: u16) -> Node {
     Node::start(options(data, cores)).unwrap()
 }
 
-pub fn options(data: &PathBuf, cores: u16) -> NodeOptions {
-    NodeOptions { data: data.clone(), cores, memory: 1 << 30 }
+pub fn options(data: &Path, cores: u16) -> NodeOptions {
+    NodeOptions { data: data.to_path_buf(), cores, memory: 1 << 30 }
 }
 
 pub fn schema(kind: TableKind) -> TabletSchema {
