@@ -26,7 +26,7 @@ pub fn fresh(name: &str) -> PathBuf {
     path
 }
 
-pub fn start(data: &PathBuf, cores: u16) -> Node {
+pub fn start(data: &Path, cores: u16) -> Node {
     Node::start(options(data, cores)).unwrap()
 }
 
