@@ -265,7 +265,7 @@ mod tests {
         Ok(())
     }
     const GOLDEN_INT: [u64; 3] = [8006926423688288559, 12044280667013895316, 13778591709565100697];
-    const GOLDEN_TEXT: [u64; 3] = [0, 0, 0];
+    const GOLDEN_TEXT: [u64; 3] = [3827788038970796522, 6412149218569698963, 11959334127456459335];
 
     #[test]
     fn key_order_is_value_order() -> Result<()> {
