@@ -74,6 +74,8 @@ pub const USER_VARIABLES_MAX: usize = 4096;
 pub const INSERT_SLICE_ROWS: usize = 4096;
 /// Bytes of rows an UPDATE or DELETE holds before it has its turns.
 pub const CHANGE_BYTES_MAX: usize = 1 << 30;
+/// Bytes of rows an INSERT of some columns holds before it takes the turns of the whole table.
+pub const PARTIAL_HELD_BYTES_MAX: usize = 64 << 20;
 /// Plans one core keeps by their text.
 pub const CACHED_PLANS_MAX: usize = 512;
 /// A longer text is planned each time.

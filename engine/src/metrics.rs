@@ -63,6 +63,7 @@ counters! {
     loads_refused = "starling_loads_refused_memory_total", "stages refused because writes were over their memory";
     rows_loaded = "starling_rows_loaded_total", "rows of committed transactions";
     bytes_received = "starling_load_bytes_total", "bytes of load bodies received";
+    changes_read_again = "starling_changes_read_again_total", "times an UPDATE or DELETE read again because what it had read was changed";
     applies = "starling_applies_total", "transactions applied";
     flushes = "starling_flushes_total", "memtables flushed to files";
     compactions = "starling_compactions_total", "compactions";
@@ -108,6 +109,10 @@ impl CoreMetrics {
 
     pub(crate) fn load_refused_for_memory(&self) {
         add(&self.loads_refused, 1);
+    }
+
+    pub(crate) fn change_read_again(&self) {
+        add(&self.changes_read_again, 1);
     }
 
     pub(crate) fn applied(&self) {

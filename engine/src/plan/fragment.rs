@@ -1,15 +1,19 @@
 //! What planning gives: fragments, each of which runs in one partition per core or once on the session's core, and the exchanges that
 //! carry rows between them. Frozen and `Send`: state of a run lives in `exec`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::physical_planning_context::{ScalarSubqueryResults, SubqueryIndex};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use starling_storage::ids::TabletId;
 
 use super::lanes::{Input, Pipeline};
 use super::placement::Routing;
+use super::scan::ScanExec;
 
 /// Position of an exchange in its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +125,22 @@ impl DistributedPlan {
     /// The schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.exchanges[self.result.0].schema
+    }
+
+    /// The tablets that are read, subqueries included.
+    pub fn tablets(&self) -> BTreeSet<TabletId> {
+        let mut tablets = BTreeSet::new();
+        for fragment in &self.fragments {
+            // The visitor never fails.
+            let _ = fragment.plan.apply(|node| {
+                if let Some(scan) = node.downcast_ref::<ScanExec>() {
+                    tablets.extend(scan.tablets().iter().flatten());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+        }
+        tablets.extend(self.subqueries.iter().flat_map(|subquery| subquery.plan.tablets()));
+        tablets
     }
 
     /// Whether the plan may be kept and run again, also at the same time: values of subqueries are kept in the expressions of the

@@ -1,5 +1,5 @@
-//! UPDATE and DELETE (R7): read at a snapshot without turns, take the exclusive turns of the tablets the rows are in, evaluate again if anything has
-//! committed since, write, commit. No concurrent change is lost: between the last evaluation and the number nobody else writes those tablets.
+//! UPDATE and DELETE (R7): read at a snapshot without turns, take the exclusive turns of the tablets the rows are in, evaluate again if a tablet
+//! that was read has changed since, write, commit. No concurrent change is lost: between the last evaluation and the number nobody else writes those tablets.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -128,13 +128,10 @@ impl Session {
         let kind = if change == Change::Write { LoadKind::Update } else { LoadKind::Delete };
         let mut load = self.open_load(table, kind, None).await?;
         let mut turns: Option<Turns> = None;
-        let mut found = Found { batches: Vec::new(), at: Seq::ZERO };
+        let mut found: Option<Found> = None;
         let mut tablets = match &keys {
             Some(keys) => touched(table, std::slice::from_ref(keys))?,
-            None => {
-                found = self.find(&planned, run).await?;
-                touched(table, &found.batches)?
-            }
+            None => touched(table, &found.insert(self.find(&planned, run).await?).batches)?,
         };
         for widening in 0.. {
             if tablets.is_empty() {
@@ -145,16 +142,18 @@ impl Session {
             let held = self.core().turns(&wanted, LOCK_WAIT_TIMEOUT).await?;
             run.check()?;
             turns = Some(held);
-            if self.core().watermark() == found.at {
-                break;
+            if let Some(found) = &found {
+                if !self.has_changed(&planned, found.at).await? {
+                    break;
+                }
+                self.core().metrics().change_read_again();
             }
-            // R7: what was read may have changed since.
+            // R7: what was read has changed since.
             let planned = match planned.plan.is_reusable() {
                 true => planned.clone(),
                 false => self.plan(query.clone(), None, self.system_state(false).await?).await?,
             };
-            found = self.find(&planned, run).await?;
-            let now = touched(table, &found.batches)?;
+            let now = touched(table, &found.insert(self.find(&planned, run).await?).batches)?;
             if now.is_subset(&tablets) {
                 break;
             }
@@ -164,8 +163,8 @@ impl Session {
             }
         }
         let all: Vec<usize> = (0..table.schema.columns.len()).collect();
-        let mut builder = RowBuilder::new(table, &all, true)?;
-        for batch in found.batches {
+        let mut builder = RowBuilder::new(table, &all, &[], true)?;
+        for batch in found.map(|found| found.batches).unwrap_or_default() {
             let rows = match change {
                 Change::Write => builder.build(batch.columns(), batch.num_rows())?,
                 Change::Delete => rows::deletes(table, batch.columns(), batch.num_rows())?,
@@ -176,6 +175,16 @@ impl Session {
         let committed = load.commit(turns).await?;
         let affected = if change == Change::Write { committed.upserted } else { committed.deleted };
         Ok(Outcome::Done(Done { affected, info: info(&committed), ..Done::default() }))
+    }
+
+    /// Whether a tablet that the query reads was written after `at`: commits elsewhere, however many, change nothing of what was read. Asked under the
+    /// turns, so that of the tablets to be written nobody can say otherwise afterwards.
+    async fn has_changed(&self, planned: &PlannedQuery, at: Seq) -> Result<bool> {
+        if self.core().watermark() == at {
+            return Ok(false);
+        }
+        let tablets: Vec<TabletId> = planned.plan.tablets().into_iter().collect();
+        Ok(self.core().last_written(&tablets).await? > at)
     }
 
     /// Runs the query at the newest snapshot and keeps its rows.
@@ -276,9 +285,13 @@ fn touched(table: &Table, batches: &[RecordBatch]) -> Result<BTreeSet<TabletId>>
     for batch in batches {
         let column = |at: usize| -> ArrayRef { types::to_storage(batch.column(at), table.schema.columns[at].ty) };
         let columns: Vec<ArrayRef> = table.schema.bucket_positions().into_iter().map(column).collect();
-        for hash in bucket_hash(&columns, batch.num_rows())? {
-            tablets.insert(table.tablets[table.bucket_of(hash) as usize]);
-        }
+        tablets.extend(tablets_of(table, &columns, batch.num_rows())?);
     }
     Ok(tablets)
+}
+
+/// The tablets of rows; `columns`: their bucket columns in storage types.
+pub(super) fn tablets_of(table: &Table, columns: &[ArrayRef], rows: usize) -> Result<BTreeSet<TabletId>> {
+    let hashes = bucket_hash(columns, rows)?;
+    Ok(hashes.into_iter().map(|hash| table.tablets[table.bucket_of(hash) as usize]).collect())
 }

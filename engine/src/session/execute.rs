@@ -271,12 +271,23 @@ impl Session {
 
     /// Plans and runs a query of the session's own making; its rows are read by the caller.
     pub(super) async fn run_query(&self, query: ast::Query, run: &Run) -> Result<RowSet> {
+        self.run_query_for(query, run, None).await
+    }
+
+    /// As `run_query`, with a timeout that is not that of queries.
+    pub(super) async fn run_query_for(
+        &self,
+        query: ast::Query,
+        run: &Run,
+        timeout: Option<Duration>,
+    ) -> Result<RowSet> {
         let system = self.system_state(false).await?;
         let planned = self.plan(query, None, system).await?;
-        match self.run_plan(planned, run).await? {
-            Outcome::Rows(rows) => Ok(rows),
-            Outcome::Done(_) => Err(EngineError::internal("a query gave no rows")),
-        }
+        run.check()?;
+        let mut handle = self.query_handle(run);
+        handle.timeout = timeout.or(handle.timeout);
+        let stream = exec::run(self.core(), planned.plan, handle).await?;
+        Ok(RowSet::running(planned.columns, stream))
     }
 
     async fn explain(&self, mode: ExplainMode, statement: Statement, run: &Run) -> Result<Outcome> {

@@ -9,6 +9,7 @@ use starling_storage::schema::{Column, DefaultValue};
 
 use super::literals::{self, Stop, Values, stands_for_itself};
 use super::rows::{RowBuilder, count_mismatch, target_columns};
+use super::sink::{InsertOptions, Sink};
 use super::{Done, Outcome, Run, Session, Warning};
 use crate::catalog::{HIDDEN_DATABASE, Table};
 use crate::error::{EngineError, Result};
@@ -35,19 +36,15 @@ impl Session {
         self.core().open_load(table.id, LoadOptions { label, kind, timeout }).await
     }
 
-    fn row_builder(&self, table: &Arc<Table>, columns: &[usize]) -> Result<RowBuilder> {
-        RowBuilder::new(table, columns, self.state.borrow().variables.is_on("enable_insert_strict"))
-    }
-
     /// The fast exit: `None` when the statement is none of literals only.
     pub(super) async fn insert_literals(&self, sql: &str, run: &Run) -> Result<Option<Outcome>> {
         let Some(head) = literals::head(sql) else { return Ok(None) };
         let table = self.target(&head.table)?;
         let columns = target_columns(&table, &head.columns)?;
         let types = columns.iter().map(|&c| table.schema.columns[c].ty).collect();
+        let options = self.insert_options(&[])?;
         let mut values = Values::new(sql, head.rows_at, types);
-        let mut builder = self.row_builder(&table, &columns)?;
-        let (mut load, mut slice) = (None, Slice::start());
+        let (mut sink, mut slice) = (None, Slice::start());
         loop {
             let part = match values.next(INSERT_SLICE_ROWS) {
                 Ok(Some(part)) => part,
@@ -56,18 +53,16 @@ impl Session {
                 Err(Stop::Unknown) => return Ok(None),
                 Err(Stop::Count(got)) => return Err(count_mismatch(columns.len(), got)),
             };
-            run.check()?;
-            let rows = builder.build(&part.columns, part.rows)?;
-            let load = match &mut load {
-                Some(load) => load,
-                none => none.insert(self.open_load(&table, LoadKind::Insert, None).await?),
+            let sink = match &mut sink {
+                Some(sink) => sink,
+                none => none.insert(self.sink(&table, &columns, &options, None).await?),
             };
-            load.push(rows).await?;
+            sink.push(&part.columns, part.rows, run).await?;
             slice.yield_if_over().await;
         }
         self.state.borrow_mut().warnings.clear();
-        match load {
-            Some(load) => self.commit_insert(load, builder, run).await.map(Some),
+        match sink {
+            Some(sink) => self.commit_insert(sink, &options, run).await.map(Some),
             None => Ok(None),
         }
     }
@@ -75,36 +70,34 @@ impl Session {
     pub(super) async fn insert(&self, insert: Insert, run: &Run) -> Result<Outcome> {
         let table = self.target(&insert.table)?;
         let columns = target_columns(&table, &insert.columns)?;
-        check_properties(&insert.properties)?;
-        let mut builder = self.row_builder(&table, &columns)?;
+        let options = self.insert_options(&insert.properties)?;
         match insert.source {
             InsertSource::Values(rows) => {
                 if let Some(row) = rows.iter().find(|row| row.len() != columns.len()) {
                     return Err(count_mismatch(columns.len(), row.len()));
                 }
-                let mut load = self.open_load(&table, LoadKind::Insert, insert.label).await?;
-                self.push_values(&mut load, &mut builder, &table, &columns, rows, run).await?;
-                self.commit_insert(load, builder, run).await
+                let mut sink = self.sink(&table, &columns, &options, insert.label).await?;
+                self.push_values(&mut sink, &table, &columns, rows, run).await?;
+                self.commit_insert(sink, &options, run).await
             }
             InsertSource::Query(query) => {
-                let mut rows = self.run_query(*query, run).await?;
+                let mut rows = self.run_query_for(*query, run, Some(options.timeout)).await?;
                 if rows.columns.len() != columns.len() {
                     return Err(count_mismatch(columns.len(), rows.columns.len()));
                 }
-                let mut load = self.open_load(&table, LoadKind::Insert, insert.label).await?;
+                let mut sink = self.sink(&table, &columns, &options, insert.label).await?;
                 while let Some(batch) = rows.next().await? {
-                    load.push(builder.build(batch.columns(), batch.num_rows())?).await?;
+                    sink.push(batch.columns(), batch.num_rows(), run).await?;
                 }
                 drop(rows);
-                self.commit_insert(load, builder, run).await
+                self.commit_insert(sink, &options, run).await
             }
         }
     }
 
     async fn push_values(
         &self,
-        load: &mut Load,
-        builder: &mut RowBuilder,
+        sink: &mut Sink,
         table: &Table,
         columns: &[usize],
         rows: Vec<Vec<InsertValue>>,
@@ -112,42 +105,41 @@ impl Session {
     ) -> Result<()> {
         let targets: Vec<&Column> = columns.iter().map(|&c| &table.schema.columns[c]).collect();
         if let Some(arrays) = literal_columns(&rows, &targets)? {
-            return load.push(builder.build(&arrays, rows.len())?).await;
+            return sink.push(&arrays, rows.len(), run).await;
         }
         for part in rows.chunks(EXPRESSION_ROWS) {
             let query = values_query(part, &targets)?;
             let mut batches = self.run_query(query, run).await?;
             while let Some(batch) = batches.next().await? {
-                load.push(builder.build(batch.columns(), batch.num_rows())?).await?;
+                sink.push(batch.columns(), batch.num_rows(), run).await?;
             }
         }
         Ok(())
     }
 
-    async fn commit_insert(&self, load: Load, builder: RowBuilder, run: &Run) -> Result<Outcome> {
-        run.check()?;
-        let rows = load.rows();
-        if builder.filtered > 0 {
-            self.check_filtered(rows, &builder)?;
+    async fn commit_insert(&self, mut sink: Sink, options: &InsertOptions, run: &Run) -> Result<Outcome> {
+        let rows = sink.flush(run).await?;
+        if sink.builder.filtered > 0 {
+            self.check_filtered(rows, &sink.builder, options)?;
         }
-        let committed = load.commit(None).await?;
-        let warnings = u16::try_from(builder.filtered).unwrap_or(u16::MAX);
+        run.check()?;
+        let warnings = u16::try_from(sink.builder.filtered).unwrap_or(u16::MAX);
+        let committed = sink.commit().await?;
         Ok(Outcome::Done(Done { affected: rows, last_insert_id: 0, warnings, info: info(&committed) }))
     }
 
     /// Lenient mode: too many rows left out fail the statement; fewer are a warning.
-    fn check_filtered(&self, loaded: u64, builder: &RowBuilder) -> Result<()> {
-        let mut state = self.state.borrow_mut();
-        let ratio: f64 = state.variables.get("insert_max_filter_ratio").and_then(|r| r.parse().ok()).unwrap_or(0.0);
+    fn check_filtered(&self, loaded: u64, builder: &RowBuilder, options: &InsertOptions) -> Result<()> {
+        let ratio = options.max_filter_ratio;
         let reason = builder.reason.clone().unwrap_or_default();
         if builder.filtered as f64 > ratio * (loaded + builder.filtered) as f64 {
             let text = format!(
-                "too many filtered rows: {} filtered, {loaded} loaded, insert_max_filter_ratio is {ratio}; {reason}",
+                "too many filtered rows: {} filtered, {loaded} loaded, max_filter_ratio is {ratio}; {reason}",
                 builder.filtered
             );
             return Err(EngineError::new(5604, b"22000", text));
         }
-        state.warnings = vec![Warning { level: "Warning", code: 1265, message: reason }];
+        self.state.borrow_mut().warnings = vec![Warning { level: "Warning", code: 1265, message: reason }];
         Ok(())
     }
 }
@@ -156,16 +148,6 @@ impl Session {
 pub(super) fn info(committed: &Committed) -> String {
     let status = if committed.visible { "VISIBLE" } else { "COMMITTED" };
     format!("{{'label':'{}', 'status':'{status}', 'txnId':'{}'}}", committed.label, committed.txn)
-}
-
-fn check_properties(properties: &[(String, String)]) -> Result<()> {
-    for (key, _) in properties {
-        let known = ["strict_mode", "max_filter_ratio", "timeout", "log_rejected_record_num"];
-        if !known.iter().any(|k| key.eq_ignore_ascii_case(k)) {
-            return Err(EngineError::unsupported(format!("the INSERT property '{key}'")));
-        }
-    }
-    Ok(())
 }
 
 /// The columns of rows that are literals throughout, as text; `None` when one is an expression.

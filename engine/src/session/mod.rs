@@ -8,7 +8,8 @@
 //! | `execute` | a parsed statement to its outcome |
 //! | `create_table` | the clauses of CREATE TABLE into a table of the catalog |
 //! | `rows` | plan batches and literals into rows of a table: defaults, casts, what is refused |
-//! | `insert`, `literals`, `change` | INSERT, its fast exit; UPDATE and DELETE (R7) |
+//! | `insert`, `literals`, `sink`, `partial` | INSERT, its fast exit; its options and where rows go; columns that are left out (R7) |
+//! | `change` | UPDATE and DELETE (R7) |
 //! | `point` | reads by primary key without planner |
 //! | `prepared` | `?` parameters |
 //! | `plan_cache` | plans of identical texts |
@@ -22,10 +23,12 @@ mod execute;
 mod insert;
 mod literals;
 pub mod outcome;
+mod partial;
 mod plan_cache;
 mod point;
 mod prepared;
 mod rows;
+mod sink;
 mod values;
 pub mod variables;
 

@@ -21,6 +21,8 @@ pub(super) struct RowBuilder {
     /// What a column without input holds, one row of it.
     defaults: Vec<Option<ArrayRef>>,
     mode: CastMode,
+    /// Some columns are filled in later: they may hold NULL until then.
+    partial: bool,
     /// Rows seen, for messages.
     seen: u64,
     /// Rows left out (lenient mode).
@@ -81,6 +83,10 @@ pub(super) fn default_array(column: &Column) -> Result<ArrayRef> {
     }
 }
 
+fn has_default(column: &Column) -> bool {
+    column.nullable || !matches!(column.default, Some(DefaultValue::Null) | None)
+}
+
 /// Now in UTC, as text of DATETIME.
 pub(super) fn now_text(precision: u8) -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -93,17 +99,30 @@ pub(super) fn now_text(precision: u8) -> String {
 }
 
 impl RowBuilder {
-    /// `columns`: the columns of the table that the input gives, in the input's order.
-    pub(super) fn new(table: &Arc<Table>, columns: &[usize], strict: bool) -> Result<RowBuilder> {
+    /// `columns`: the columns of the table that the input gives, in the input's order. `kept`: those that rows which are there keep (partial update);
+    /// they need no default, and hold NULL where there is none.
+    pub(super) fn new(table: &Arc<Table>, columns: &[usize], kept: &[usize], strict: bool) -> Result<RowBuilder> {
         let source = |at: usize| columns.iter().position(|&c| c == at);
         let sources: Vec<Option<usize>> = (0..table.schema.columns.len()).map(source).collect();
-        let default = |(column, source): (&Column, &Option<usize>)| match source {
+        let default = |(at, column): (usize, &Column)| match sources[at] {
             Some(_) => Ok(None),
+            None if kept.contains(&at) && !has_default(column) => Ok(Some(new_null_array(&column.ty.arrow(), 1))),
             None => default_array(column).map(Some),
         };
-        let defaults = table.schema.columns.iter().zip(&sources).map(default).collect::<Result<_>>()?;
+        let defaults = table.schema.columns.iter().enumerate().map(default).collect::<Result<_>>()?;
         let mode = if strict { CastMode::Strict } else { CastMode::Lenient };
-        Ok(RowBuilder { table: table.clone(), sources, defaults, mode, seen: 0, filtered: 0, reason: None })
+        let (table, partial) = (table.clone(), !kept.is_empty());
+        Ok(RowBuilder { table, sources, defaults, mode, partial, seen: 0, filtered: 0, reason: None })
+    }
+
+    /// Leaves rows out for a reason. Strict: the reason is the statement's error.
+    pub(super) fn leave_out(&mut self, rows: u64, reason: EngineError) -> Result<()> {
+        if self.mode == CastMode::Strict {
+            return Err(reason);
+        }
+        self.filtered += rows;
+        self.reason.get_or_insert(reason.message);
+        Ok(())
     }
 
     /// Casts a batch of input columns. Strict: an error names the first value that does not fit; lenient: its row is left out.
@@ -139,6 +158,9 @@ impl RowBuilder {
             Some(keep) => filter_record_batch(&batch, &keep).map_err(StorageError::from)?,
             None => batch,
         };
+        if self.partial {
+            return Ok(Rows::upserts(batch));
+        }
         let batch =
             RecordBatch::try_new(self.table.schema.arrow(), batch.columns().to_vec()).map_err(StorageError::from)?;
         Ok(Rows::upserts(batch))

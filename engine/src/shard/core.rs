@@ -250,6 +250,21 @@ impl Core {
         Turns::take(self, tablets, wait).await
     }
 
+    /// The newest commit that changed one of the tablets: what was read of them at or after it is still so. Error: one of them was dropped.
+    pub(crate) async fn last_written(self: &Rc<Self>, tablets: &[TabletId]) -> Result<Seq> {
+        let mut slots = Vec::new();
+        for (owner, tablets) in self.by_owner(tablets)? {
+            let (answer, slot) = reply();
+            self.control(owner, Control::LastWritten { tablets, reply: answer });
+            slots.push(slot);
+        }
+        let mut newest = Seq::ZERO;
+        for slot in slots {
+            newest = newest.max(slot.recv().await?);
+        }
+        Ok(newest)
+    }
+
     /// The data directory, as this core reaches it.
     pub fn disk(&self) -> &DiskRef {
         &self.disk

@@ -68,7 +68,9 @@ pub(super) async fn handle(core: &Rc<Core>, request: TurnsRequest) {
         // R7: every number issued there is applied here before anyone reads.
         Mode::Exclusive => core.applier.through(core.turns.issued(&tablets)).await,
     }
-    reply.send(Ok(core.turns.issued(&tablets)));
+    // A load gives its shares back when its rows are applied here; other cores may be behind, and W with them. Who reads at W must not miss it.
+    let written = core.tablets.last_written(&tablets);
+    reply.send(Ok(core.turns.issued(&tablets).max(written)));
 }
 
 /// The shares of a load stay with what it has staged, until that is applied or aborted.

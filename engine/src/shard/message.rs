@@ -51,6 +51,8 @@ pub enum Control {
     ReleaseShares { txn: TxnId },
     /// coordinator -> owner: give exclusive turns back, with the number issued, or stop waiting for them. Idempotent.
     ReleaseTurns { txn: TxnId, issued: Option<Seq> },
+    /// session -> owner: the newest commit that changed one of these tablets, as far as it is applied
+    LastWritten { tablets: Vec<TabletId>, reply: Reply<Seq> },
     /// session -> owner of the connection
     Kill { id: u32, query_only: bool, reply: Reply<bool> },
     /// SHOW PROCESSLIST
@@ -92,7 +94,7 @@ pub struct TurnsRequest {
     pub txn: TxnId,
     pub tablets: Vec<TabletId>,
     pub mode: Mode,
-    /// The greatest number issued under an exclusive turn of them before.
+    /// The number that must be visible before anyone reads under these turns.
     pub reply: Reply<Result<Seq>>,
 }
 

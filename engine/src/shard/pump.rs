@@ -79,6 +79,7 @@ pub(super) fn handle_control(core: &Rc<Core>, message: Control) {
         }
         Control::ReleaseShares { txn } => core.staged.release_shares(txn),
         Control::ReleaseTurns { txn, issued } => core.held_turns.release(txn, issued),
+        Control::LastWritten { tablets, reply } => reply.send(core.tablets.last_written(&tablets)),
         Control::Kill { id, query_only, reply } => reply.send(core.sessions().kill(id, query_only)),
         Control::ProcessList { reply } => reply.send(core.sessions().list()),
         Control::Report { reply } => reply.send(handle_report::report(core)),

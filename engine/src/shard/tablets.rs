@@ -52,6 +52,12 @@ impl Tablets {
         self.owned.borrow_mut().insert(id, tablet);
     }
 
+    /// The newest commit that changed one of these tablets, as far as it is applied here.
+    pub fn last_written(&self, tablets: &[TabletId]) -> Seq {
+        let owned = self.owned.borrow();
+        tablets.iter().filter_map(|id| owned.get(id)).map(|tablet| tablet.last_written()).max().unwrap_or(Seq::ZERO)
+    }
+
     /// All that are not dropped.
     pub fn all(&self) -> Vec<(TabletId, Rc<Tablet>)> {
         let dropped = self.dropped.borrow();

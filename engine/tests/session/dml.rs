@@ -114,3 +114,152 @@ fn eight_clients_lose_no_update() {
     let expect = format!("v\n{}", usize::from(CLIENTS) * UPDATES);
     assert_eq!(server.run("select v from d.t where k = 1"), expect);
 }
+
+/// How often changes read again so far.
+fn read_again(server: &Server) -> u64 {
+    let reports = server.with(0, |client| async move {
+        starling_engine::metrics::reports(client.session.core()).await.unwrap()
+    });
+    reports.iter().map(|report| report.counters.changes_read_again).sum()
+}
+
+#[test]
+fn changes_read_again_only_when_what_they_read_has_changed() {
+    let server = Server::start(2);
+    server.run(
+        "create database d;
+         create table d.t (k int, v int) primary key (k) distributed by hash(k) buckets 4;
+         create table d.u (k int, w int) primary key (k) distributed by hash(k) buckets 4;
+         create table d.other (k int, v int) primary key (k) distributed by hash(k) buckets 4;
+         insert into d.t values (1, 0), (2, 0); insert into d.u values (1, 1), (2, 1)",
+    );
+    const UPDATES: usize = 60;
+    // Commits into another table all the while.
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let loaded = std::thread::scope(|scope| {
+        let (server, done) = (&server, &done);
+        let loads = [0, 1].map(|core| {
+            scope.spawn(move || {
+                let mut loads = 0;
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let sql = format!("insert into d.other values ({loads}, {core})");
+                    assert_eq!(server.with(core, move |c| async move { c.run(&sql).await }), "ok(1)");
+                    loads += 1;
+                }
+                loads
+            })
+        });
+        server.with(1, |client| async move {
+            for _ in 0..UPDATES {
+                assert_eq!(client.run("update d.t set v = t.v + u.w from d.u where t.k = u.k").await, "ok(2)");
+                assert_eq!(client.run("delete from d.u where w > (select max(v) + 1000 from d.t)").await, "ok(0)");
+            }
+        });
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        loads.map(|load| load.join().unwrap()).iter().sum::<usize>()
+    });
+    assert!(loaded > UPDATES, "{loaded} loads came beside the updates");
+    assert_eq!(read_again(&server), 0);
+    assert_eq!(server.run("select * from d.t order by k"), format!("k|v\n1|{UPDATES}\n2|{UPDATES}"));
+    // Updates of the same rows from two sides do read again, and lose nothing.
+    std::thread::scope(|scope| {
+        for core in [0, 1] {
+            let server = &server;
+            scope.spawn(move || {
+                server.with(core, |client| async move {
+                    for _ in 0..UPDATES {
+                        assert_eq!(client.run("update d.t set v = v + 1 where v >= 0").await, "ok(2)");
+                    }
+                });
+            });
+        }
+    });
+    assert!(read_again(&server) > 0);
+    assert_eq!(server.run("select min(v) a, max(v) b from d.t"), format!("a|b\n{0}|{0}", 3 * UPDATES));
+}
+
+/// A load gives its turn back on each core when it is applied there; an update that gets the turn then must see it, though another core may be behind.
+#[test]
+fn an_update_sees_the_load_whose_turn_it_took_over() {
+    let server = Server::start(2);
+    server.run("create database d; create table d.t (k int, v bigint) primary key (k) distributed by hash(k) buckets 8; insert into d.t values (1, 0)");
+    const LOADS: usize = 150;
+    const STEP: usize = 1_000_000;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (server, done) = (&server, &done);
+        for core in [0, 1, 0, 1] {
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let sql = "update d.t set v = v + 1 where k = 1";
+                    assert_eq!(server.with(core, move |c| async move { c.run(sql).await }), "ok(1)");
+                }
+            });
+        }
+        server.with(0, |client| async move {
+            for load in 1..=LOADS {
+                // Rows for tablets of both cores.
+                let others: Vec<String> = (2..400).map(|k| format!("({k}, 0)")).collect();
+                let sql = format!("insert into d.t values {}, (1, {})", others.join(", "), load * STEP);
+                client.run(&sql).await;
+                let read = client.run("select v from d.t where k = 1").await;
+                let value: usize = read.trim_start_matches("v\n").parse().unwrap();
+                assert_eq!(value / STEP, load, "the load is lost: {value}");
+            }
+        });
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn properties_of_an_insert_have_their_effect() {
+    let server = Server::start(1);
+    server.run("create database d; create table d.t (k int not null, v tinyint)");
+    let insert = |properties: &str, rows: &str| server.run(&format!("insert into d.t properties ({properties}) {rows}"));
+    // strict_mode before the session's variable, in both directions.
+    let got = insert("\"strict_mode\" = \"true\"", "values (1, 300)");
+    assert!(got.starts_with("error 5610"), "{got}");
+    assert_eq!(insert("\"strict_mode\" = \"FALSE\"", "values (1, 300)"), "ok(1)");
+    let got = server.run("set enable_insert_strict = off; insert into d.t properties (\"strict_mode\" = \"true\") select 2, 300");
+    assert!(got.starts_with("error 5610"), "{got}");
+    // max_filter_ratio holds for rows that are left out, when not strict.
+    let rows = "values (null, 1), (3, 1), (4, 1), (5, 1)";
+    let got = insert("\"strict_mode\" = \"false\", \"max_filter_ratio\" = \"0.2\"", rows);
+    assert!(got.starts_with("error 5604") && got.contains("max_filter_ratio is 0.2"), "{got}");
+    assert_eq!(insert("\"strict_mode\" = \"false\", \"max_filter_ratio\" = \"0.25\"", rows), "ok(3)");
+    let got = insert("\"max_filter_ratio\" = \"1\"", rows);
+    assert!(got.starts_with("error 5610"), "strict fails at the first: {got}");
+    assert_eq!(server.run("select * from d.t order by k"), "k|v\n1|NULL\n3|1\n4|1\n5|1");
+    for (property, part) in [
+        ("\"strict_mode\" = \"maybe\"", "true or false"),
+        ("\"max_filter_ratio\" = \"1.5\"", "from 0 to 1"),
+        ("\"max_filter_ratio\" = \"nan\"", "from 0 to 1"),
+        ("\"timeout\" = \"0\"", "seconds from 1"),
+        ("\"partial_update_mode\" = \"fast\"", "row, column or auto"),
+        ("\"merge_condition\" = \"v\"", "'merge_condition'"),
+        ("\"log_rejected_record_num\" = \"5\"", "'log_rejected_record_num'"),
+        ("\"match_column_by\" = \"name\"", "'match_column_by'"),
+        ("\"stric_mode\" = \"true\"", "'stric_mode'"),
+    ] {
+        let got = insert(property, "values (9, 9)");
+        assert!(got.starts_with("error 1064") && got.contains(part), "{property}: {got}");
+    }
+}
+
+#[test]
+fn an_insert_ends_after_its_timeout() {
+    let server = Server::start(1);
+    server.run("create database d; create table d.t (k bigint); create table d.n (n int)");
+    let values: Vec<String> = (0..2000).map(|n| format!("({n})")).collect();
+    server.run(&format!("insert into d.n values {}", values.join(",")));
+    // 8 milliards of rows take longer than a second anywhere.
+    let begun = std::time::Instant::now();
+    let got = server.run(
+        "insert into d.t properties (\"timeout\" = \"1\") select max(a.n * b.n + c.n) from d.n a, d.n b, d.n c where a.n + b.n <> c.n * 7",
+    );
+    assert!(got.starts_with("error ") && got.contains("timeout"), "{got}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(server.run("select count(*) c from d.t"), "c\n0");
+    // Without it the variable decides, not the timeout of queries.
+    assert_eq!(server.run("set query_timeout = 1; insert into d.t properties (\"timeout\" = \"100\") select 1"), "ok(1)");
+}

@@ -3,6 +3,7 @@
 
 mod ddl;
 mod dml;
+mod partial;
 mod query;
 mod support;
 mod system;
