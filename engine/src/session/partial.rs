@@ -146,10 +146,8 @@ impl Partial {
             }
             let keep: BooleanArray = (0..rows.num_rows()).map(|row| Some(values.is_valid(row))).collect();
             builder.leave_out(values.null_count() as u64, EngineError::no_default(&column.name))?;
-            return self.refuse_without_default(
-                filter_record_batch(&rows, &keep).map_err(StorageError::from)?,
-                builder,
-            );
+            return self
+                .refuse_without_default(filter_record_batch(&rows, &keep).map_err(StorageError::from)?, builder);
         }
         Ok(rows)
     }

@@ -5,7 +5,8 @@
 //!   that no two can wait for each other. Dropping it gives them back.
 //!
 //! A load holds its share until its rows are applied. That is longer than R7 asks for (only while it asks for its number) and waits for no
-//! turn itself, so it cannot deadlock; and whoever gets the exclusive turn would wait for that apply anyway.
+//! turn itself, so it cannot deadlock; and whoever gets the exclusive turn would wait for that apply anyway. Applied on one core is not yet visible:
+//! the turn is granted together with the newest number that wrote the tablets, and nobody reads under it before W has passed that.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -166,7 +167,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Takes the turns core by core; then waits until every number issued there is visible (R7).
+    /// Takes the turns core by core; then waits until every number issued there, and every one that wrote there, is visible (R7).
     pub(crate) async fn take(core: &Rc<Core>, tablets: &[TabletId], wait: Duration) -> Result<Turns> {
         let deadline = Instant::now() + wait;
         let mut turns = Turns { core: core.clone(), txn: core.new_txn(), asked: Vec::new(), tablets: tablets.to_vec() };

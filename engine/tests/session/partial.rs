@@ -16,7 +16,9 @@ const ALL: &str = "select * from d.t order by k";
 #[test]
 fn columns_that_are_not_named_stay() {
     let server = server();
-    server.run("insert into d.t values (1, 10, 'x', 170141183460469231731687303715884105727, 1.5), (2, 20, null, -5, null)");
+    server.run(
+        "insert into d.t values (1, 10, 'x', 170141183460469231731687303715884105727, 1.5), (2, 20, null, -5, null)",
+    );
     // Existing and new rows in one statement; by literals, by expressions and by a query.
     assert_eq!(server.run("insert into d.t (k, a) values (1, 11), (3, 30)"), "ok(2)");
     assert_eq!(server.run("insert into d.t (n, k) values (1 + 1, 2), (4.25, 4)"), "ok(2)");
@@ -41,7 +43,10 @@ fn columns_that_are_not_named_stay() {
 fn the_last_of_equal_keys_wins() {
     let server = server();
     server.run("insert into d.t values (1, 10, 'x', 1, 1)");
-    assert_eq!(server.run("insert into d.t (k, a, n) values (1, 11, 2), (7, 70, 7), (1, 12, null), (7, 71, 8)"), "ok(4)");
+    assert_eq!(
+        server.run("insert into d.t (k, a, n) values (1, 11, 2), (7, 70, 7), (1, 12, null), (7, 71, 8)"),
+        "ok(4)"
+    );
     assert_eq!(server.run(ALL), "k|a|b|wide|n\n1|12|x|1|NULL\n7|71|none|NULL|8.00");
 }
 
@@ -123,7 +128,8 @@ fn eight_clients_with_a_column_each_lose_nothing() {
             scope.spawn(move || {
                 server.with(number % 2, move |client| async move {
                     for round in 0..ROUNDS {
-                        let sql = format!("insert into d.t (k, c{number}) values (1, {round}), (2, {round}), (3, {round})");
+                        let sql =
+                            format!("insert into d.t (k, c{number}) values (1, {round}), (2, {round}), (3, {round})");
                         assert_eq!(client.run(&sql).await, "ok(3)");
                         // What this client wrote last is still there, whoever wrote the row since.
                         let read = client.run(&format!("select c{number} c from d.t where k = 2")).await;
