@@ -21,6 +21,7 @@ use crate::plan::{self, PlanContext};
 use crate::sql::bind::{self, BindContext, PlannedQuery};
 use crate::sql::depth::SHALLOW;
 use crate::sql::statement::{Assignment, ExplainMode, Show, Statement, TableName, Transaction};
+use crate::sql::walk::any_relation;
 use crate::sql::{self, Parsed};
 
 thread_local! {
@@ -481,10 +482,7 @@ pub(super) fn done() -> Result<Outcome> {
 
 /// Whether a query reads the process list, which has to be fetched from all cores.
 fn mentions_processlist(query: &ast::Query) -> bool {
-    let mut found = false;
-    let _ = ast::visit_relations(query, |name| {
-        found |= name.0.last().and_then(|p| p.as_ident()).is_some_and(|n| n.value.eq_ignore_ascii_case("processlist"));
-        std::ops::ControlFlow::<()>::Continue(())
-    });
-    found
+    any_relation(query, &mut |name| {
+        name.0.last().and_then(|p| p.as_ident()).is_some_and(|n| n.value.eq_ignore_ascii_case("processlist"))
+    })
 }

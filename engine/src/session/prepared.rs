@@ -13,6 +13,7 @@ use super::point::{self, PointRead};
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
 use crate::sql::statement::{InsertSource, InsertValue, Statement};
+use crate::sql::walk::walk_mut;
 use crate::sql::{self, Parsed};
 
 /// A parsed statement with parameters.
@@ -108,7 +109,7 @@ struct Binder<'a> {
 impl Binder<'_> {
     fn tree(&mut self, tree: &mut impl VisitMut) {
         // The visitor never breaks.
-        let _ = tree.visit(self);
+        let _ = walk_mut(tree, self);
     }
 
     /// The parameter that a placeholder stands for.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `split` | a text into statements |
 //! | `dialect`, `depth`, `parser`, `ddl`, `dml`, `show`, `set` | a statement's text into a `Statement` |
-//! | `statement` | the syntax trees |
+//! | `statement`, `walk` | the syntax trees; passes over them |
 //! | `labels`, `names`, `context`, `bind` | a query into an optimised logical plan and the metadata of its columns |
 //! | `errors` | sqlparser's and DataFusion's errors as ours |
 
@@ -22,6 +22,7 @@ mod set;
 mod show;
 pub mod split;
 pub mod statement;
+pub mod walk;
 
 pub use parser::{Parsed, parse, parse_expression};
 pub use split::split;

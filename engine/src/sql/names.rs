@@ -14,6 +14,7 @@ use sqlparser::ast::{
 };
 
 use super::parser::DEFAULT_CATALOG;
+use super::walk::{any_expr, change_exprs, walk_mut};
 use crate::admin::information_schema::INFORMATION_SCHEMA;
 use crate::error::{EngineError, Result};
 use crate::functions::registry;
@@ -77,7 +78,7 @@ pub fn resolve_expr(expr: &mut Expr, values: &dyn SessionValues) -> Result<()> {
 
 fn run<T: VisitMut>(tree: &mut T, values: &dyn SessionValues) -> Result<Resolved> {
     let mut pass = Names { values, found: Resolved::default() };
-    match tree.visit(&mut pass) {
+    match walk_mut(tree, &mut pass) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(pass.found),
     }
@@ -333,7 +334,7 @@ fn having_without_groups(select: &mut Select) {
         })
         .collect();
     // The closure never breaks.
-    let _ = ast::visit_expressions_mut(&mut condition, |expr| {
+    let _ = change_exprs(&mut condition, &mut |expr| {
         if let Expr::Identifier(name) = expr
             && let Some(meant) = aliases.get(name.value.as_str())
         {
@@ -354,7 +355,7 @@ fn having_without_groups(select: &mut Select) {
 /// EXISTS as a value: the binder knows it only as a condition, so its rows are counted.
 fn count_instead_of_exists(item: &mut SelectItem) -> Result<()> {
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return Ok(()) };
-    let result = ast::visit_expressions_mut(expr, |expr| {
+    let result = change_exprs(expr, &mut |expr| {
         let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
         let (mut counted, op) = (subquery.clone(), if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt });
         let one_row_each = counted.limit_clause.is_none() && counted.with.is_none();
@@ -389,15 +390,10 @@ fn is_ungrouped(select: &Select) -> bool {
 }
 
 fn aggregates(tree: &impl ast::Visit) -> bool {
-    ast::visit_expressions(tree, |expr| match expr {
-        Expr::Function(function)
-            if function.over.is_none() && registry().aggregate(&function.name.to_string()).is_some() =>
-        {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
+    any_expr(tree, &mut |expr| {
+        matches!(expr, Expr::Function(function)
+            if function.over.is_none() && registry().aggregate(&function.name.to_string()).is_some())
     })
-    .is_break()
 }
 
 fn is_variable(name: &Ident) -> bool {
@@ -465,19 +461,18 @@ fn name_by_text(projection: &mut [SelectItem]) {
 }
 
 fn has_short_name(expr: &Expr) -> bool {
-    let found = ast::visit_expressions(expr, |expr| match expr {
-        Expr::Cast { .. }
-        | Expr::Convert { .. }
-        | Expr::TypedString(_)
-        | Expr::Subquery(_)
-        | Expr::InSubquery { .. }
-        | Expr::Exists { .. }
-        | Expr::BinaryOp { op: ast::BinaryOperator::Modulo | ast::BinaryOperator::MyIntegerDivide, .. } => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
+    any_expr(expr, &mut |expr| {
+        matches!(
+            expr,
+            Expr::Cast { .. }
+                | Expr::Convert { .. }
+                | Expr::TypedString(_)
+                | Expr::Subquery(_)
+                | Expr::InSubquery { .. }
+                | Expr::Exists { .. }
+                | Expr::BinaryOp { op: ast::BinaryOperator::Modulo | ast::BinaryOperator::MyIntegerDivide, .. }
+        )
+    })
 }
 
 /// The name of an item and whether it is a plain column without alias.

@@ -9,13 +9,15 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, DateTimeField, DuplicateTreatment, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval,
     JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TrimWhereField,
-    UnaryOperator, Value, ValueWithSpan, Values, VisitMut, VisitorMut,
+    UnaryOperator, Value, ValueWithSpan, Values, VisitorMut,
 };
+
+use crate::sql::walk::walk_mut;
 
 /// Rewrites a parsed statement into the form that `SqlToRel` with our planners understands. Idempotent. An error is a
 /// user's error (1064).
 pub fn prepare(statement: &mut Statement) -> Result<()> {
-    match statement.visit(&mut Rewrite) {
+    match walk_mut(statement, &mut Rewrite) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(message) => Err(DataFusionError::Plan(message)),
     }
@@ -23,7 +25,7 @@ pub fn prepare(statement: &mut Statement) -> Result<()> {
 
 /// [`prepare`] for one expression.
 pub fn prepare_expr(expr: &mut Expr) -> Result<()> {
-    match expr.visit(&mut Rewrite) {
+    match walk_mut(expr, &mut Rewrite) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(message) => Err(DataFusionError::Plan(message)),
     }
