@@ -108,13 +108,25 @@ impl LabelStatus {
     }
 }
 
+/// A message is cut here: what a client sent may be as long as a packet.
+const MESSAGE_BYTES_MAX: usize = 2048;
+
 /// Error number of a label that was used before; `label_status` reads the rest.
 pub const LABEL_EXISTS: u16 = 5609;
 const LABEL_EXISTS_STATE: [u8; 5] = *b"23505";
 
 impl EngineError {
+    /// The message becomes one line without control characters, and not longer than `MESSAGE_BYTES_MAX`: it may quote what the client sent.
     pub fn new(code: u16, state: &[u8; 5], message: impl Into<String>) -> EngineError {
-        EngineError { code, state: *state, message: message.into() }
+        let mut message = message.into();
+        if message.contains(char::is_control) {
+            message = message.replace(char::is_control, " ");
+        }
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push_str("...");
+        }
+        EngineError { code, state: *state, message }
     }
 
     /// R9: a label succeeds once.

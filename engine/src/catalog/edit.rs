@@ -7,7 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use starling_storage::ids::{DbId, Seq, TableId, TabletId};
 use starling_storage::schema::TabletSchema;
 
-use super::{Catalog, Database, HIDDEN_DATABASE, LABELS_TABLE, RESERVED_DATABASES, Table};
+use super::{Catalog, Database, HIDDEN_DATABASE, LABELS_TABLE, RESERVED_DATABASES, Table, aligned};
 use crate::error::{EngineError, Result};
 use crate::limits::BUCKETS_MAX;
 
@@ -54,7 +54,7 @@ impl CatalogEdit {
 
     /// Reads what the log holds; trusts nothing.
     pub fn from_bytes(bytes: &[u8]) -> Result<CatalogEdit> {
-        rkyv::from_bytes::<CatalogEdit, rkyv::rancor::Error>(bytes)
+        rkyv::from_bytes::<CatalogEdit, rkyv::rancor::Error>(&aligned(bytes))
             .map_err(|e| EngineError::damaged(format!("catalog edit: {e}")))
     }
 }

@@ -131,7 +131,7 @@ impl Catalog {
 
     /// Reads the durable form; trusts nothing.
     pub fn from_bytes(bytes: &[u8]) -> Result<Catalog> {
-        let stored: Stored = rkyv::from_bytes::<Stored, rkyv::rancor::Error>(bytes)
+        let stored: Stored = rkyv::from_bytes::<Stored, rkyv::rancor::Error>(&aligned(bytes))
             .map_err(|e| EngineError::damaged(format!("catalog checkpoint: {e}")))?;
         let mut catalog = Catalog { version: stored.version, next_id: stored.next_id, ..Catalog::default() };
         for database in stored.databases {
@@ -159,6 +159,13 @@ impl Catalog {
             }
         }
     }
+}
+
+/// A copy at an address that suits rkyv: a record of the log puts its parts at any.
+fn aligned(bytes: &[u8]) -> rkyv::util::AlignedVec<16> {
+    let mut copy = rkyv::util::AlignedVec::with_capacity(bytes.len());
+    copy.extend_from_slice(bytes);
+    copy
 }
 
 #[cfg(test)]

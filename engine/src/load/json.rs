@@ -35,6 +35,8 @@ pub struct JsonReader {
     builder: RowBuilder,
     array: bool,
     array_open: bool,
+    /// What is no object is passed over up to the end of its line, which has not come yet.
+    in_garbage: bool,
     rest: Vec<u8>,
     scan: Scan,
     /// Rejected rows.
@@ -56,6 +58,7 @@ impl JsonReader {
             target,
             array: strip_outer_array,
             array_open: false,
+            in_garbage: false,
             rest: Vec::new(),
             scan: Scan::default(),
             rejects: Rejects::default(),
@@ -104,8 +107,14 @@ impl JsonReader {
     /// Passes over what may stand between objects; returns where the next one starts.
     fn between(&mut self, bytes: &[u8], start: usize) -> Result<usize, String> {
         let mut at = start.max(self.scan.at);
-        while at < bytes.len() && bytes[at] != b'{' {
+        while at < bytes.len() && (self.in_garbage || bytes[at] != b'{') {
             match bytes[at] {
+                _ if self.in_garbage => {
+                    let line = memchr::memchr(b'\n', &bytes[at..]);
+                    self.in_garbage = line.is_none();
+                    at = line.map_or(bytes.len(), |n| at + n);
+                    continue;
+                }
                 b' ' | b'\t' | b'\r' | b'\n' => {}
                 b'[' if self.array && !self.array_open => self.array_open = true,
                 b'[' if !self.array => {
@@ -119,7 +128,7 @@ impl JsonReader {
                 _ => {
                     let line = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
                     self.rejects.add("Not a JSON object", &bytes[at..line]);
-                    at = line;
+                    self.in_garbage = true;
                     continue;
                 }
             }

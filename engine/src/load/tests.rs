@@ -154,8 +154,9 @@ fn json_rows_do_not_depend_on_the_cuts() {
     let in_array = json(true, array.as_bytes(), usize::MAX).unwrap();
     assert_eq!(in_array.0, ["1,a,,", "2,b],,"]);
     for cut in 1..input.len() {
-        // A cut inside the garbage makes it two pieces, so only the rows are compared.
-        assert_eq!(json(false, input.as_bytes(), cut).unwrap().0, want.0, "cut {cut}");
+        let (rows, log) = json(false, input.as_bytes(), cut).unwrap();
+        // A cut inside the garbage cuts what the log shows of it.
+        assert_eq!((rows, log.lines().count()), (want.0.clone(), 2), "cut {cut}");
         assert_eq!(json(true, array.as_bytes(), cut).unwrap(), in_array, "cut {cut}");
     }
     assert!(json(false, array.as_bytes(), 9).is_err());
