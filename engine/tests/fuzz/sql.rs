@@ -178,7 +178,8 @@ fn schema() -> Vec<String> {
     let mut statements = Vec::new();
     let tables = [("h", workspace().join("tests/tpch/tables.sql")), ("f", corpus("sql/schema.sql"))];
     for (database, file) in tables {
-        statements.extend(["DROP DATABASE IF EXISTS", "CREATE DATABASE", "USE"].map(|verb| format!("{verb} {database}")));
+        statements
+            .extend(["DROP DATABASE IF EXISTS", "CREATE DATABASE", "USE"].map(|verb| format!("{verb} {database}")));
         statements.extend(sql::split(&read(&file)).into_iter().map(str::to_string));
     }
     let rows = [
