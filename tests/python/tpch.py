@@ -1,20 +1,15 @@
 """Runs the TPC-H queries in Starling (over MySQL) and in DuckDB on the same files and compares the results.
 
 usage: tpch.py MYSQL_PORT DATABASE FILES_DIRECTORY QUERIES_DIRECTORY
-
-Numbers agree when they are equal, or within 1e-9 relative, or within half a unit of the smaller scale of the two.
 """
 
-import datetime
-import decimal
 import pathlib
 import sys
 import time
 
 import duckdb
 import pymysql
-
-COLUMNS = {}
+from compare import difference
 
 
 def duck(files: pathlib.Path, tables_sql: str) -> duckdb.DuckDBPyConnection:
@@ -28,33 +23,6 @@ def duck(files: pathlib.Path, tables_sql: str) -> duckdb.DuckDBPyConnection:
         db.execute(head)
         db.execute(f"COPY {name} FROM '{files}/{name}.csv' (DELIMITER '|', HEADER false, QUOTE '', ESCAPE '')")
     return db
-
-
-def scale(value) -> int:
-    if isinstance(value, decimal.Decimal):
-        return max(0, -value.as_tuple().exponent)
-    return 99
-
-
-def same(a, b) -> bool:
-    if a == b:
-        return True
-    if a is None or b is None or isinstance(a, str) or isinstance(b, str):
-        return False
-    if isinstance(a, (datetime.date, datetime.datetime)) or isinstance(b, (datetime.date, datetime.datetime)):
-        return str(a) == str(b)
-    x, y = float(a), float(b)
-    step = 0.5000001 * 10.0 ** -min(scale(a), scale(b))
-    return abs(x - y) <= 1e-9 * max(abs(x), abs(y)) or (min(scale(a), scale(b)) < 99 and abs(x - y) <= step)
-
-
-def difference(ours, theirs):
-    if len(ours) != len(theirs):
-        return f"{len(ours)} rows, DuckDB has {len(theirs)}"
-    for number, (a, b) in enumerate(zip(ours, theirs)):
-        if len(a) != len(b) or not all(same(x, y) for x, y in zip(a, b)):
-            return f"row {number}: {a}, DuckDB has {b}"
-    return None
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ use super::arith::{self, Arith};
 use super::cast_expr::cast_expr;
 use super::coercion::{self, ArithOp, canonical};
 use super::literal;
-use super::planner::no_comparison;
+use super::{grouping_sets, planner::no_comparison};
 use crate::functions;
 use crate::functions::conditional::{Choice, Conditional};
 
@@ -48,6 +48,7 @@ fn type_plan(plan: LogicalPlan, zone: &str) -> Result<Transformed<LogicalPlan>> 
     if matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::EmptyRelation(_)) {
         return Ok(Transformed::no(plan));
     }
+    let plan = type_grouping_sets(plan, zone)?;
     let mut schema = merge_schema(&plan.inputs());
     if let LogicalPlan::TableScan(scan) = &plan {
         schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
@@ -73,6 +74,13 @@ fn type_plan(plan: LogicalPlan, zone: &str) -> Result<Transformed<LogicalPlan>> 
     plan.map_data(|plan| match plan {
         LogicalPlan::Union(_) | LogicalPlan::RecursiveQuery(_) => Ok(plan),
         plan => plan.recompute_schema(),
+    })
+}
+
+fn type_grouping_sets(plan: LogicalPlan, zone: &str) -> Result<LogicalPlan> {
+    let schema = merge_schema(&plan.inputs());
+    grouping_sets::over_columns(plan, |expr| {
+        Ok(expr.rewrite(&mut Typing { schema: &schema, narrow: true, zone })?.data)
     })
 }
 

@@ -30,6 +30,7 @@ mod cast;
 pub(crate) mod cast_expr;
 pub mod civil;
 pub mod coercion;
+mod grouping_sets;
 mod literal;
 pub mod parse;
 mod planner;
