@@ -26,6 +26,8 @@ use crate::stats::{CoreStats, Stats, count};
 const READ_BYTES: usize = 64 << 10;
 /// A send that makes no progress for this long ends its connection (design 6.7).
 pub const SEND_STUCK_MAX: Duration = Duration::from_secs(60);
+/// A packet that has begun and of which nothing more comes for this long ends its connection (MySQL's net_read_timeout).
+pub const RECEIVE_STUCK_MAX: Duration = Duration::from_secs(60);
 /// How often the watch looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,10 +42,13 @@ thread_local! {
 pub struct Socket {
     stream: RefCell<TcpStream>,
     peer: SocketAddr,
+    local: SocketAddr,
     stats: Arc<Stats>,
     core: CoreId,
     /// Set while a send waits for room.
     blocked_since: Cell<Option<Instant>>,
+    /// Set while half a packet is there: when the last bytes of it came.
+    receiving_since: Cell<Option<Instant>>,
     /// Set while the protocol waits for the client, with what it grants.
     waiting: Cell<Option<(Instant, Duration)>>,
 }
@@ -53,14 +58,27 @@ impl Socket {
     pub fn new(accepted: AcceptedTcpStream, core: CoreId, stats: Arc<Stats>) -> io::Result<Rc<Socket>> {
         let stream = accepted.bind_to_executor();
         stream.set_nodelay(true)?;
-        let peer = stream.peer_addr()?;
-        let blocked_since = Cell::new(None);
-        Ok(Rc::new(Socket { stream: RefCell::new(stream), peer, stats, core, blocked_since, waiting: Cell::new(None) }))
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        Ok(Rc::new(Socket {
+            stream: RefCell::new(stream),
+            peer,
+            local,
+            stats,
+            core,
+            blocked_since: Cell::new(None),
+            receiving_since: Cell::new(None),
+            waiting: Cell::new(None),
+        }))
     }
 
     /// The client's address and port.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The server's address and port, as the client reached them.
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// The client's address as MySQL shows hosts.
@@ -130,6 +148,11 @@ impl Socket {
         }
     }
 
+    /// Says whether the rest of something that has begun is awaited; each call begins the time anew.
+    pub fn receiving(&self, rest: bool) {
+        self.receiving_since.set(rest.then(Instant::now));
+    }
+
     /// Says that the protocol waits for the client from now on, for at most `limit`.
     pub fn wait_for_client(&self, limit: Duration) {
         self.waiting.set(Some((Instant::now(), limit)));
@@ -143,6 +166,20 @@ impl Socket {
     /// Ends the connection from this side: pending and later reads and writes fail.
     pub fn shutdown(&self) {
         self.shut(Shutdown::Both);
+    }
+
+    /// Hears the client no more. What is still to be said can be sent, unless the client does not take even what was sent before.
+    pub fn hang_up(&self) {
+        if self.blocked_since.get().is_some() { self.shutdown() } else { self.shutdown_read() }
+    }
+
+    /// Reads and drops what the client still sends, for at most `limit`, so that it gets to read what was said last: to close on
+    /// unread bytes would reset the connection, and the client's system would throw the answer away.
+    pub async fn linger(&self, limit: Duration) {
+        self.shutdown_write();
+        self.wait_for_client(limit);
+        let until = Instant::now() + limit;
+        while Instant::now() < until && self.read(|_| ()).await.is_ok_and(|len| len > 0) {}
     }
 
     /// Makes reads see the end of the stream; what is to be said can still be sent.
@@ -161,10 +198,15 @@ impl Socket {
         drop(done);
     }
 
-    fn overdue(&self, now: Instant) -> bool {
+    /// Whether it is to be ended at `now`: nobody makes progress, or the client has had all the time it was given.
+    pub fn overdue(&self, now: Instant) -> bool {
         if self.blocked_since.get().is_some_and(|since| now.saturating_duration_since(since) > SEND_STUCK_MAX) {
             count(&self.stats().sends_stuck, 1);
             tracing::warn!(peer = %self.peer, "connection ended: a send was stuck");
+            return true;
+        }
+        if self.receiving_since.get().is_some_and(|since| now.saturating_duration_since(since) > RECEIVE_STUCK_MAX) {
+            tracing::debug!(peer = %self.peer, "connection ended: the rest of a packet did not come");
             return true;
         }
         self.waiting.get().is_some_and(|(since, limit)| now.saturating_duration_since(since) > limit)

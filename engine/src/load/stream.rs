@@ -17,7 +17,7 @@ use super::rejects::Rejects;
 use super::reply::{Reply, Status};
 use super::spec::{self, Format, LoadSpec};
 use super::{error_log, target};
-use crate::catalog::Table;
+use crate::catalog::{HIDDEN_DATABASE, Table};
 use crate::error::EngineError;
 use crate::limits::TIME_SLICE;
 use crate::runtime::timer;
@@ -82,6 +82,9 @@ async fn open(core: &Rc<Core>, request: &Request<'_>) -> Result<(Load, Job), Rep
 
 fn find<'c>(catalog: &'c crate::catalog::Catalog, request: &Request<'_>) -> Result<&'c Arc<Table>, EngineError> {
     let Request { database, table, .. } = request;
+    if *database == HIDDEN_DATABASE {
+        return Err(EngineError::analyze(format!("the tables of {HIDDEN_DATABASE} are the server's own")));
+    }
     catalog.table(database, table)
 }
 

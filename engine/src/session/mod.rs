@@ -222,6 +222,11 @@ impl Session {
         state.in_transaction = false;
     }
 
+    /// No database is current any more: COM_CHANGE_USER begins without one.
+    pub fn leave_database(&self) {
+        self.state.borrow_mut().database = None;
+    }
+
     pub fn status(&self) -> ServerStatus {
         let state = self.state.borrow();
         ServerStatus { autocommit: state.variables.is_on("autocommit"), in_transaction: state.in_transaction }

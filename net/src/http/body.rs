@@ -3,18 +3,19 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body_util::BodyStream;
 use hyper::body::{Body, Incoming, SizeHint};
 use starling_engine::load::BodyError;
+use starling_engine::runtime::task::within;
 
-/// Bytes that are read and dropped after an early answer, so that a client that sends before it reads gets to read the answer.
-const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of an unwanted body that are read and dropped before the answer, for the sake of the connection, which can go on then.
+const DRAIN_BYTES_MAX: u64 = 1 << 20;
 /// The time that may take.
-pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The body of one request.
 pub struct RequestBody {
@@ -49,10 +50,15 @@ impl RequestBody {
         if self.announced.lower() > DRAIN_BYTES_MAX {
             return false;
         }
-        let (until, mut dropped) = (Instant::now() + DRAIN_MAX, 0);
+        // A client that stops in the middle waits for the answer, perhaps: it has it when the time is over.
+        within(DRAIN_MAX, self.drop_rest()).await.unwrap_or(false)
+    }
+
+    async fn drop_rest(&mut self) -> bool {
+        let mut dropped = 0;
         while let Some(Ok(bytes)) = self.next().await {
             dropped += bytes.len() as u64;
-            if dropped > DRAIN_BYTES_MAX || Instant::now() > until {
+            if dropped > DRAIN_BYTES_MAX {
                 return false;
             }
         }

@@ -47,7 +47,8 @@ fn prepare(context: &Context, database: &str, table: &str, headers: &HeaderMap) 
         texts.push((key.as_str().to_string(), value.to_string()));
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let base_url = host.map(|host| format!("http://{host}")).unwrap_or_default();
+    // HTTP/1.0 needs no Host: then the address the client reached is as good.
+    let base_url = host.map_or_else(|| format!("http://{}", context.socket.local()), |host| format!("http://{host}"));
     Ok((database, table, texts, base_url))
 }
 

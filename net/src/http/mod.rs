@@ -26,7 +26,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use starling_engine::shard::Core;
 
-use crate::http::body::{DRAIN_MAX, RequestBody};
+use crate::http::body::RequestBody;
 use crate::listen::OpenGuard;
 use crate::socket::Socket;
 
@@ -36,6 +36,8 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request.
 const HEADERS_MAX: usize = 128;
+/// How long a client may go on sending a body that nobody wants any more, so that it gets to read why.
+const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// What requests of one connection share.
 pub(crate) struct Context {
@@ -48,7 +50,6 @@ pub(crate) struct Context {
 impl Context {
     /// Takes what the client still sends of a body that is not wanted any more, so that it comes to read the answer.
     async fn drain(&self, body: RequestBody, expects_continue: bool) {
-        self.socket.wait_for_client(DRAIN_MAX);
         if !body.drain(expects_continue).await {
             self.close.set(true);
         }
@@ -59,8 +60,9 @@ impl Context {
 pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
     socket.wait_for_client(IDLE_MAX);
     let context = Rc::new(Context { core, socket: socket.clone(), close: Cell::new(false) });
+    let shared = context.clone();
     let service = service_fn(move |request| {
-        let context = context.clone();
+        let context = shared.clone();
         async move {
             context.socket.client_came();
             let response = routes::answer(&context, request).await;
@@ -71,12 +73,16 @@ pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
     let served = http1::Builder::new()
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .half_close(false)
+        // A client that has said all it has to say may close its side and wait for the outcome: a load goes on to its commit.
+        .half_close(true)
         .serve_connection(io::Transport::new(socket.clone()), service)
         .await;
     if let Err(error) = served {
         // A bare connect and close is how some clients choose a host: no error (clients.md 5.1).
         tracing::debug!(peer = %socket.peer(), %error, "http connection ended");
+    }
+    if context.close.get() {
+        socket.linger(LINGER_MAX).await;
     }
     socket.shutdown();
     drop(guard);

@@ -45,7 +45,7 @@ pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
     if let Err(Ended::Unfollowable) = ended
         && said.is_ok()
     {
-        connection.linger().await;
+        socket.linger(LINGER_MAX).await;
     }
     if let Err(Ended::Socket(error)) = ended {
         tracing::debug!(peer = %socket.peer(), %error, "connection ended");
@@ -90,18 +90,12 @@ impl Connection {
         self.socket.wait_for_client(LOGIN_MAX);
         let Some(response) = self.login(output, &nonce).await? else { return Ok(()) };
         let Some(session) = self.open(output, slot, response).await else { return Ok(()) };
+        self.inbox.admit();
         let mut commands = Commands::new(session, output, self.socket.clone());
         commands.ok();
         let ended = self.serve_commands(&mut commands).await;
         self.session.take();
         ended
-    }
-
-    /// Reads and drops what the client still sends, until it has seen the error and closes.
-    async fn linger(&self) {
-        self.socket.shutdown_write();
-        self.socket.wait_for_client(LINGER_MAX);
-        while self.socket.read(|_| ()).await.is_ok_and(|len| len > 0) {}
     }
 
     async fn greet(&self, output: &mut Output, connection_id: u32, nonce: &[u8; NONCE_BYTES]) -> Result<(), Ended> {
@@ -166,7 +160,7 @@ impl Connection {
             kind: ConnectionKind::Mysql,
         };
         let socket = self.socket.clone();
-        let hang_up = Box::new(move || socket.shutdown_read());
+        let hang_up = Box::new(move || socket.hang_up());
         match Session::open(&self.core, slot, info, hang_up).await {
             Ok(session) => {
                 self.session.replace(Some(session.clone()));
@@ -219,11 +213,14 @@ impl Connection {
     /// COM_CHANGE_USER: always a new nonce, as clients differ in which one they answer; then the session begins anew.
     async fn change_user(&self, commands: &mut Commands<'_>, change: ChangeUser) -> Result<bool, Ended> {
         let nonce = auth::nonce()?;
+        self.socket.wait_for_client(LOGIN_MAX);
         let Some(token) = self.switch_plugin(commands.output, &nonce).await? else { return Ok(false) };
         if !self.admit(commands.output, &change.user, &token) {
             return Ok(false);
         }
+        self.socket.client_came();
         commands.reset();
+        commands.session.leave_database();
         let entered = match &change.database {
             Some(database) => commands.session.init_db(database).await,
             None => Ok(()),

@@ -29,3 +29,5 @@ pub use connection::serve;
 pub const SERVER_VERSION: &str = "8.0.33";
 /// The largest packet taken from a client, over all its parts.
 pub const PACKET_BYTES_MAX: usize = 64 << 20;
+/// The largest packet of a login. Its connection attributes, the longest part, have 64 KiB at most.
+pub const LOGIN_PACKET_BYTES_MAX: usize = 128 << 10;

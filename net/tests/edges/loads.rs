@@ -144,3 +144,33 @@ fn many_small_loads_on_many_connections() {
     });
     assert_eq!(count(&mut client, "many"), 160);
 }
+
+#[test]
+fn the_tables_of_the_server_are_not_loaded_into() {
+    let answer =
+        http().put("/api/_starling_/labels/_stream_load", &[ROOT, CSV], b"1,l,2,2026-01-01 00:00:00\n").unwrap();
+    assert!(answer.text().contains("the server's own"), "{}", answer.text());
+    let mut client = connect();
+    let found = client.query("SELECT COUNT(*) FROM _starling_.labels WHERE label = 'l' AND db = 1").unwrap();
+    assert_eq!(found.text(), [["0"]]);
+}
+
+#[test]
+fn the_error_log_of_a_request_without_a_host_is_found() {
+    let (_client, path) = table("hostless");
+    let body = "x,bad\n";
+    let mut stream = http().stream().try_clone().unwrap();
+    let head = format!(
+        "PUT {path} HTTP/1.0\r\n{}: {}\r\n{}: {}\r\nContent-Length: {}\r\n\r\n{body}",
+        ROOT.0,
+        ROOT.1,
+        CSV.0,
+        CSV.1,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    let url = format!("http://{}/api/_load_error_log?file=", crate::support::server().http_address());
+    assert!(answer.contains(&url), "{answer}");
+}

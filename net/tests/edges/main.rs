@@ -13,4 +13,5 @@ mod http;
 mod loads;
 mod mutation;
 mod mysql;
+mod slow;
 mod support;

@@ -33,10 +33,18 @@ pub struct PacketDecoder {
     packet_bytes_max: usize,
 }
 
+/// A packet larger than this does not leave its buffer to those after it: an idle connection would keep all of it.
+const KEEP_BYTES: usize = 256 << 10;
+
 impl PacketDecoder {
     /// A decoder that refuses packets over `packet_bytes_max`.
     pub fn new(packet_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), partial: None, packet_bytes_max }
+    }
+
+    /// Changes the limit, from the next packet on.
+    pub fn set_limit(&mut self, packet_bytes_max: usize) {
+        self.packet_bytes_max = packet_bytes_max;
     }
 
     /// Takes bytes from the socket.
@@ -68,6 +76,10 @@ impl PacketDecoder {
             }
             self.buffer.advance(HEADER_BYTES);
             let part = self.buffer.split_to(len);
+            if len > KEEP_BYTES {
+                // What is left lies in the large packet's memory, and would hold it when the packet is long gone.
+                self.buffer = BytesMut::from(&self.buffer[..]);
+            }
             match (self.partial.take(), len == PART_BYTES_MAX) {
                 (None, false) => {
                     return Ok(Some(Packet { first: sequence, last: sequence, payload: part.freeze() }));
@@ -234,6 +246,29 @@ mod tests {
         let mut decoder = PacketDecoder::new(10);
         decoder.feed(&[11, 0, 0, 0]);
         assert_eq!(decoder.next_packet(), Err(WireError::TooLarge { size: 11, max: 10 }));
+    }
+
+    #[test]
+    fn the_limit_can_be_raised_between_packets() {
+        let mut decoder = PacketDecoder::new(10);
+        decoder.feed(&[1, 0, 0, 0, 7]);
+        assert!(decoder.next_packet().unwrap().is_some());
+        decoder.set_limit(20);
+        decoder.feed(&[11, 0, 0, 0]);
+        assert_eq!(decoder.next_packet(), Ok(None));
+    }
+
+    #[test]
+    fn a_large_packet_leaves_nothing_of_its_memory_behind() {
+        let mut writer = PacketWriter::new();
+        writer.packet(|out| out.resize(8 << 20, b'x'));
+        writer.packet(|out| out.push(1));
+        let mut decoder = PacketDecoder::new(64 << 20);
+        decoder.feed(writer.bytes());
+        let large = decoder.next_packet().unwrap().unwrap();
+        // The only handle on its memory, so it goes with the packet.
+        assert!(large.payload.is_unique());
+        assert_eq!(decoder.next_packet().unwrap().unwrap().payload.len(), 1);
     }
 
     #[test]
