@@ -353,4 +353,5 @@ def main() -> int:
     return run(cursor, *arguments)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

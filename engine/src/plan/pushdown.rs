@@ -14,6 +14,7 @@ pub fn predicates(expr: &Expr, schema: &TabletSchema) -> Option<Vec<Predicate>> 
             all.extend(predicates(right, schema)?);
             Some(all)
         }
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => one_of(expr, schema).map(|p| vec![p]),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let op = compare(*op)?;
             comparison(left, op, right, schema)
@@ -80,6 +81,29 @@ fn boolean(expr: &Expr, wanted: bool, schema: &TabletSchema) -> Option<Vec<Predi
         return None;
     }
     Some(vec![Predicate::Compare { column, op: CompareOp::Eq, value: Scalar::Bool(wanted) }])
+}
+
+/// `x = a OR x = b OR x IN (c)`, which the optimiser makes of short IN lists, is `x IN (a, b, c)` again.
+fn one_of(expr: &Expr, schema: &TabletSchema) -> Option<Predicate> {
+    let (mut sought, mut values) = (None, Vec::new());
+    let mut rest = vec![expr];
+    while let Some(expr) = rest.pop() {
+        if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = expr {
+            rest.extend([right.as_ref(), left.as_ref()]);
+            continue;
+        }
+        let term = predicates(expr, schema)?;
+        let (column, found) = match <[Predicate; 1]>::try_from(term).ok()? {
+            [Predicate::Compare { column, op: CompareOp::Eq, value }] => (column, vec![value]),
+            [Predicate::In { column, values }] => (column, values),
+            _ => return None,
+        };
+        if *sought.get_or_insert(column) != column {
+            return None;
+        }
+        values.extend(found);
+    }
+    Some(Predicate::In { column: sought?, values })
 }
 
 fn in_list(list: &InList, schema: &TabletSchema) -> Option<Predicate> {

@@ -41,6 +41,22 @@ fn schema() -> TabletSchema {
 }
 
 #[test]
+fn a_disjunction_of_equalities_of_one_column_is_an_in() {
+    let schema = schema();
+    let values = |values: &[i64]| values.iter().copied().map(Scalar::Int).collect();
+    let or = col("i").eq(lit(5i64)).or(lit(7i64).eq(col("i"))).or(col("i").in_list(vec![lit(9i64)], false));
+    assert_eq!(predicates(&or, &schema), Some(vec![Predicate::In { column: 0, values: values(&[5, 7, 9]) }]));
+    for other in [
+        col("i").eq(lit(5i64)).or(col("t").eq(lit(5i64))),
+        col("i").eq(lit(5i64)).or(col("i").gt(lit(9i64))),
+        col("i").eq(lit(5i64)).or(col("i").eq(lit(7i64)).and(col("t").eq(lit(1i64)))),
+        col("i").eq(lit(5i64)).or(col("i").in_list(vec![lit(9i64)], true)),
+    ] {
+        assert_eq!(predicates(&other, &schema), None, "{other}");
+    }
+}
+
+#[test]
 fn comparisons_with_exact_values_are_pushed() {
     let schema = schema();
     let compare = |column, op, value| Some(vec![Predicate::Compare { column, op, value }]);

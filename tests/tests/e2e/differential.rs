@@ -25,3 +25,17 @@ fn joins_and_random_queries_equal_duckdb() {
         assert_eq!(server.stop(), Some(0));
     }
 }
+
+/// One sequence of changes, a third of it on each number of cores.
+#[test]
+fn random_changes_equal_duckdb() {
+    let data = DataDir::new("changes");
+    let (seed, count) = (setting("STARLING_RANDOM_SEED", 1), setting("STARLING_RANDOM_CHANGES", 80));
+    for (turn, cores) in [2, 3, 1].into_iter().enumerate() {
+        let server = Server::start(&data, cores);
+        let first = turn as u64 * count;
+        let arguments = [u64::from(server.mysql().port()), seed, count, first].map(|number| number.to_string());
+        println!("{cores} cores, {}", python::script("random_changes.py", &arguments));
+        assert_eq!(server.stop(), Some(0));
+    }
+}

@@ -7,7 +7,7 @@
 //! | `crash` | kill -9 at random moments: nothing acknowledged is lost, doubled or torn |
 //! | `clients` | PyMySQL, mysql-connector-python, the mariadb command line |
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
-//! | `differential` | joins and random queries against DuckDB, on 1, 2 and 3 cores |
+//! | `differential` | joins, random queries and random changes against DuckDB, on 1, 2 and 3 cores |
 //! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by ending")]
