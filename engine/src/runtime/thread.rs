@@ -37,6 +37,28 @@ pub(super) fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// The CPU clock of one thread, readable from all threads of the process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CpuClock(libc::clockid_t);
+
+impl CpuClock {
+    /// Of the calling thread; `None` where the system has no such clock.
+    pub fn of_this_thread() -> Option<CpuClock> {
+        let mut clock = 0;
+        // SAFETY: the calling thread lives; `clock` is ours.
+        let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+        (failed == 0).then_some(CpuClock(clock))
+    }
+
+    /// What the thread has used; `None` once it has ended.
+    pub fn read(self) -> Option<Duration> {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a clock of a thread that is gone gives an error; `time` is ours.
+        let failed = unsafe { libc::clock_gettime(self.0, &mut time) };
+        (failed == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+}
+
 /// How often the calling thread gave up its CPU of its own will: for a reactor, how often it parked.
 pub(super) fn parks() -> i64 {
     // SAFETY: `usage` is plain data that the call fills.

@@ -65,9 +65,10 @@ pub(super) async fn run(core: Rc<Core>) {
                 tracing::warn!(core = core.id().0, %error, "labels were not looked through");
             }
         }
-        within(BACKGROUND_EVERY, core.kick.next()).await;
-        // Kicked or not: not more often than this, so that a stage that waits for memory does not spin here.
-        glommio::timer::sleep(Duration::from_millis(2)).await;
+        if within(BACKGROUND_EVERY, core.kick.next()).await.is_some() {
+            // Not more often than this, so that a stage that waits for memory does not spin here.
+            glommio::timer::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `updates` | concurrent UPDATEs lose nothing; many small commits stay small |
 //! | `crash` | kill -9 at random moments: nothing acknowledged is lost, doubled or torn |
 //! | `clients` | PyMySQL, mysql-connector-python, the mariadb command line |
+//! | `idle` | a server without work leaves the CPUs alone |
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
 //! | `differential` | joins, random queries and random changes against DuckDB, on 1, 2 and 3 cores |
 //! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
@@ -16,6 +17,7 @@ mod basics;
 mod clients;
 mod crash;
 mod differential;
+mod idle;
 mod tpch;
 mod updates;
 mod workspace;
