@@ -35,6 +35,22 @@ impl Orders {
         csv
     }
 
+    /// `rows` orders as a table has them that lives by `events`: three updates an order leave one in twenty (e^-3) without any, and the
+    /// statuses that updates give are equally frequent among the others.
+    pub fn settled(&mut self, rows: u64) -> String {
+        let mut csv = String::with_capacity(rows as usize * 110);
+        for _ in 0..rows {
+            let status = if self.random.below(20) == 0 { 1 } else { self.updated_status() };
+            self.count += 1;
+            self.row(self.count - 1, status, &mut csv);
+        }
+        csv
+    }
+
+    fn updated_status(&mut self) -> u64 {
+        2 + self.random.below(5)
+    }
+
     /// A quarter new orders, three quarters updates.
     pub fn events(&mut self, rows: u64) -> String {
         let mut csv = String::with_capacity(rows as usize * 110);
@@ -43,7 +59,7 @@ impl Orders {
                 self.count += 1;
                 self.row(self.count - 1, 1, &mut csv);
             } else {
-                let (order, status) = (self.old_order(), 2 + self.random.below(5));
+                let (order, status) = (self.old_order(), self.updated_status());
                 self.row(order, status, &mut csv);
             }
         }

@@ -113,7 +113,7 @@ impl Grid {
     pub fn into_rows(self) -> Result<RowSet> {
         let ty = |number: bool| if number { SqlType::BigInt } else { SqlType::Varchar(65_533) };
         let meta = |(name, number): &(String, bool)| ColumnMeta::of_expression(name, ty(*number), true);
-        let columns = self.columns.iter().map(meta).collect();
+        let columns: Vec<_> = self.columns.iter().map(meta).collect();
         Ok(RowSet::ready(columns, [self.batch(false)?]))
     }
 }

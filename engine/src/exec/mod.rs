@@ -41,7 +41,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use counts::row_counts;
-pub use point::point_get;
+pub use point::{PointColumns, point_get};
 pub use query::QueryHandle;
 pub use request::{FragmentRequest, start};
 pub use result::ResultStream;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{interleave_record_batch, take_record_batch};
-use datafusion::arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use starling_storage::ids::{CoreId, Seq, TabletId};
 use starling_storage::key::bucket_hash;
 
@@ -19,9 +19,25 @@ use crate::runtime::reply;
 use crate::shard::Core;
 use crate::txn::Pin;
 
+/// What a point read gives of each row. Made once for a statement: names and types cost more than the read of one row.
+#[derive(Debug, Clone)]
+pub struct PointColumns {
+    /// Positions in the table.
+    positions: Arc<[usize]>,
+    /// Of the result, in the types of expressions.
+    schema: SchemaRef,
+}
+
+impl PointColumns {
+    /// `positions`: columns of the table, as they follow each other in the result.
+    pub fn new(table: &Table, positions: &[usize]) -> Result<PointColumns> {
+        let schema = sql_schema(&table.schema).project(positions).map_err(EngineError::internal)?;
+        Ok(PointColumns { positions: positions.into(), schema: Arc::new(schema) })
+    }
+}
+
 /// The rows of a primary-key table whose keys are `keys` (the key columns in table order, in storage types), as the snapshot sees them:
-/// `columns` (positions in the table) of each row found in the types of expressions, and for each of them the index of its key,
-/// ascending. Keys that are not there are left out.
+/// `columns` of each row found, and for each of them the index of its key, ascending. Keys that are not there are left out.
 ///
 /// Errors: the table was dropped meanwhile; those of storage.
 pub async fn point_get(
@@ -29,7 +45,7 @@ pub async fn point_get(
     table: &Arc<Table>,
     pin: &Pin,
     keys: &RecordBatch,
-    columns: &[usize],
+    columns: &PointColumns,
 ) -> Result<(RecordBatch, Vec<u32>)> {
     let owners = by_owner(core, table, keys)?;
     // Owners work at the same time; this core's own part needs no message.
@@ -43,32 +59,38 @@ pub async fn point_get(
         let (answer, slot) = reply();
         let (numbers, keys): (Vec<_>, Vec<_>) =
             part.into_iter().map(|(tablet, rows, keys)| (rows, (tablet, keys))).unzip();
-        let request = GetRequest { at: pin.seq(), keys, columns: columns.to_vec(), reply: answer };
+        let request = GetRequest { at: pin.seq(), keys, columns: columns.positions.clone(), reply: answer };
         core.send_fragment(owner, FragmentRequest(Work::Get(request))).await?;
         waiting.push((numbers, slot));
     }
     if let Some(part) = own {
-        pieces.extend(read_here(core, pin.seq(), part, columns).await.map_err(|e| named(e, table))?);
+        pieces.extend(read_here(core, pin.seq(), part, &columns.positions).await.map_err(|e| named(e, table))?);
     }
     for (numbers, slot) in waiting {
         let found = slot.recv().await?.map_err(|e| named(e, table))?;
         pieces.extend(numbers.into_iter().zip(found).map(|(rows, (batch, which))| (batch, numbered(&rows, which))));
     }
-    assembled(table, columns, pieces)
+    assembled(columns, pieces)
 }
 
 type Part = Vec<(TabletId, Vec<u32>, RecordBatch)>;
 
 /// The keys of each owner by tablet, with their indices.
-fn by_owner(core: &Core, table: &Table, keys: &RecordBatch) -> Result<BTreeMap<CoreId, Part>> {
+fn by_owner(core: &Core, table: &Table, keys: &RecordBatch) -> Result<Vec<(CoreId, Part)>> {
     // Bucket columns of a primary-key table are key columns, and those come first.
     let positions = table.schema.bucket_positions();
     let columns: Vec<_> = positions.iter().filter_map(|&c| keys.columns().get(c).cloned()).collect();
     if columns.len() != positions.len() {
         return Err(EngineError::internal(format!("{} is not bucketed by its key", table.full_name())));
     }
+    let hashes = bucket_hash(&columns, keys.num_rows())?;
+    if let [hash] = hashes[..] {
+        let bucket = table.bucket_of(hash);
+        let part = vec![(table.tablets[bucket as usize], vec![0], keys.clone())];
+        return Ok(vec![(table.owner(bucket, core.cores()), part)]);
+    }
     let mut buckets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (row, hash) in (0u32..).zip(bucket_hash(&columns, keys.num_rows())?) {
+    for (row, hash) in (0u32..).zip(hashes) {
         buckets.entry(table.bucket_of(hash)).or_default().push(row);
     }
     let whole = buckets.len() == 1;
@@ -81,7 +103,7 @@ fn by_owner(core: &Core, table: &Table, keys: &RecordBatch) -> Result<BTreeMap<C
         let tablet = table.tablets[bucket as usize];
         owners.entry(table.owner(bucket, core.cores())).or_default().push((tablet, rows, part));
     }
-    Ok(owners)
+    Ok(owners.into_iter().collect())
 }
 
 async fn read_here(core: &Rc<Core>, at: Seq, part: Part, columns: &[usize]) -> Result<Vec<(RecordBatch, Vec<u32>)>> {
@@ -100,12 +122,8 @@ fn named(error: EngineError, table: &Table) -> EngineError {
 }
 
 /// All rows in key order, in the types of expressions.
-fn assembled(
-    table: &Table,
-    columns: &[usize],
-    mut pieces: Vec<(RecordBatch, Vec<u32>)>,
-) -> Result<(RecordBatch, Vec<u32>)> {
-    let schema = Arc::new(sql_schema(&table.schema).project(columns).map_err(EngineError::internal)?);
+fn assembled(columns: &PointColumns, mut pieces: Vec<(RecordBatch, Vec<u32>)>) -> Result<(RecordBatch, Vec<u32>)> {
+    let schema = &columns.schema;
     pieces.retain(|(batch, _)| batch.num_rows() > 0);
     let mut order: Vec<(u32, usize, usize)> = Vec::new();
     for (piece, (_, which)) in pieces.iter().enumerate() {
@@ -114,9 +132,9 @@ fn assembled(
     order.sort_unstable();
     let numbers = order.iter().map(|(key, ..)| *key).collect();
     let rows = match pieces.as_slice() {
-        [] => return Ok((RecordBatch::new_empty(schema), Vec::new())),
+        [] => return Ok((RecordBatch::new_empty(schema.clone()), Vec::new())),
         [(only, which)] if which.is_sorted() => only.clone(),
-        _ if columns.is_empty() => pieces[0].0.clone(),
+        _ if columns.positions.is_empty() => pieces[0].0.clone(),
         several => {
             let batches: Vec<_> = several.iter().map(|(batch, _)| batch).collect();
             let indices: Vec<_> = order.iter().map(|&(_, piece, row)| (piece, row)).collect();

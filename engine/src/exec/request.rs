@@ -5,6 +5,7 @@ use futures::FutureExt;
 use starling_storage::ids::{Seq, TabletId};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::fragment::{self, FragmentWork};
 use super::site::SiteRef;
@@ -27,7 +28,7 @@ pub(super) struct GetRequest {
     pub at: Seq,
     /// The key columns, by tablet.
     pub keys: Vec<(TabletId, RecordBatch)>,
-    pub columns: Vec<usize>,
+    pub columns: Arc<[usize]>,
     /// Per tablet the rows found, and for each of them the index of its key.
     pub reply: Reply<Result<Vec<(RecordBatch, Vec<u32>)>>>,
 }

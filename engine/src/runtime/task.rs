@@ -21,7 +21,7 @@ use super::thread::cpu_time;
 use crate::limits::{STALL, TIME_SLICE};
 
 /// One poll in this many is measured on the thread's CPU clock (a system call); all are on the cheap wall clock.
-const SAMPLE_EVERY: u64 = 16;
+const SAMPLE_EVERY: u64 = 64;
 
 /// Poll durations of a core.
 pub struct Polls {

@@ -260,7 +260,11 @@ impl Session {
         let number = self.next.get();
         self.next.set(number + 1);
         let cancel = Arc::new(AtomicBool::new(false));
-        let shown = text.chars().take(PROCESS_TEXT_CHARS).collect();
+        // Few texts are longer; those that are not are copied at once.
+        let shown = match text.len() > PROCESS_TEXT_CHARS {
+            true => text.chars().take(PROCESS_TEXT_CHARS).collect(),
+            false => text.to_string(),
+        };
         let running = Running { number, text: shown, since: Instant::now(), cancel: cancel.clone() };
         *self.running.borrow_mut() = Some(running);
         let guard = RunGuard { session: self.me.clone(), number };

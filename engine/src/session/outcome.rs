@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -88,7 +89,8 @@ pub struct Done {
 
 /// Rows on their way out: pulled by the protocol as the socket takes them.
 pub struct RowSet {
-    pub columns: Vec<ColumnMeta>,
+    /// Shared with the statement, which may be run again.
+    pub columns: Rc<[ColumnMeta]>,
     stream: RowStream,
     /// Dropped with the rows: what says that the statement still runs.
     held: Option<Box<dyn Any>>,
@@ -102,12 +104,12 @@ enum RowStream {
 }
 
 impl RowSet {
-    pub fn ready(columns: Vec<ColumnMeta>, batches: impl IntoIterator<Item = RecordBatch>) -> RowSet {
-        RowSet { columns, stream: RowStream::Ready(batches.into_iter().collect()), held: None }
+    pub fn ready(columns: impl Into<Rc<[ColumnMeta]>>, batches: impl IntoIterator<Item = RecordBatch>) -> RowSet {
+        RowSet { columns: columns.into(), stream: RowStream::Ready(batches.into_iter().collect()), held: None }
     }
 
-    pub fn running(columns: Vec<ColumnMeta>, stream: ResultStream) -> RowSet {
-        RowSet { columns, stream: RowStream::Query(Box::new(stream)), held: None }
+    pub fn running(columns: impl Into<Rc<[ColumnMeta]>>, stream: ResultStream) -> RowSet {
+        RowSet { columns: columns.into(), stream: RowStream::Query(Box::new(stream)), held: None }
     }
 
     pub(super) fn hold(&mut self, guard: Box<dyn Any>) {

@@ -1,10 +1,11 @@
 //! Reads by primary key without planner: `SELECT columns FROM t WHERE key = literal [AND ...]` and `key IN (...)`. What is not exactly of that form is
 //! left to the planner; so is a value whose comparison with the key is more than equality of the same type.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, Int8Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Schema, SchemaRef};
 use sqlparser::ast::{self, BinaryOperator, Expr, SelectItem, SetExpr, TableFactor, UnaryOperator, Value};
 use starling_storage::schema::{Column, ColumnType, TabletSchema};
 
@@ -31,10 +32,13 @@ pub(super) enum KeyValue {
 #[derive(Debug, Clone)]
 pub(super) struct PointRead {
     pub table: Arc<Table>,
-    /// Positions of the result's columns in the table.
-    columns: Vec<usize>,
-    metas: Vec<ColumnMeta>,
+    /// What is read of each row: every column once, however often the result names it.
+    columns: exec::PointColumns,
+    /// Where the result's columns are among them; `None`: the same in the same order.
+    order: Option<Vec<usize>>,
+    metas: Rc<[ColumnMeta]>,
     keys: Vec<Vec<KeyValue>>,
+    key_schema: SchemaRef,
     limit: usize,
 }
 
@@ -78,8 +82,21 @@ pub(super) fn recognise(
     let limit = limit_of(query.limit_clause.as_ref())?;
     let columns = columns_of(&select.projection, &table.schema, relation)?;
     let labels = labels::labels(query, texts);
-    let metas = metas(table, relation, &columns, &labels)?;
-    Some(PointRead { table: table.clone(), columns, metas, keys, limit })
+    let metas = metas(table, relation, &columns, &labels)?.into();
+    let mut unique = columns.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    let place = |at: &usize| unique.binary_search(at).unwrap_or_default();
+    let order = (unique != columns).then(|| columns.iter().map(place).collect());
+    let columns = exec::PointColumns::new(table, &unique).ok()?;
+    Some(PointRead { table: table.clone(), columns, order, metas, keys, key_schema: key_schema(table), limit })
+}
+
+/// The key columns in storage types.
+fn key_schema(table: &Table) -> SchemaRef {
+    let keys = table.schema.key_columns as usize;
+    let fields: Vec<_> = table.schema.arrow().fields().iter().take(keys).cloned().collect();
+    Arc::new(Schema::new(fields))
 }
 
 fn limit_of(clause: Option<&ast::LimitClause>) -> Option<usize> {
@@ -239,8 +256,32 @@ pub(super) fn key_batch(table: &Table, keys: &[Vec<KeyValue>], params: &[Param])
         }
         arrays.push(cast.array);
     }
-    let fields: Vec<_> = table.schema.arrow().fields().iter().take(columns.len()).cloned().collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).ok()
+    RecordBatch::try_new(key_schema(table), arrays).ok()
+}
+
+/// `key_batch` without the way through texts: one key, of integer columns, all of them parameters that came as integers. `None`: it is
+/// another one, or a value is out of its column's range, which is for `key_batch` to say.
+fn integer_key_batch(read: &PointRead, params: &[Param]) -> Option<RecordBatch> {
+    let [key] = read.keys.as_slice() else { return None };
+    let array = |(value, column): (&KeyValue, &Column)| -> Option<ArrayRef> {
+        let number = match value {
+            KeyValue::Param(at) => match *params.get(*at)? {
+                Param::Int(number) => number,
+                Param::UInt(number) => number.try_into().ok()?,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(match column.ty {
+            ColumnType::TinyInt => Arc::new(Int8Array::from_iter_values([number.try_into().ok()?])),
+            ColumnType::SmallInt => Arc::new(Int16Array::from_iter_values([number.try_into().ok()?])),
+            ColumnType::Int => Arc::new(Int32Array::from_iter_values([number.try_into().ok()?])),
+            ColumnType::BigInt => Arc::new(Int64Array::from_iter_values([number])),
+            _ => return None,
+        })
+    };
+    let arrays = key.iter().zip(&read.table.schema.columns).map(array).collect::<Option<_>>()?;
+    RecordBatch::try_new(read.key_schema.clone(), arrays).ok()
 }
 
 /// The canonical text of a key value, where comparing it with the column is equality of the column's own type.
@@ -278,18 +319,99 @@ fn key_text(value: &KeyValue, column: &Column, params: &[Param]) -> Option<Strin
 impl Session {
     /// Runs a recognised read. `None`: a value sends it to the planner after all.
     pub(super) async fn point_read(&self, read: &PointRead, params: &[Param], run: &Run) -> Result<Option<Outcome>> {
-        let Some(keys) = key_batch(&read.table, &read.keys, params) else { return Ok(None) };
+        let keys = integer_key_batch(read, params).or_else(|| key_batch(&read.table, &read.keys, params));
+        let Some(keys) = keys else { return Ok(None) };
         run.check()?;
         let pin = self.core().pin();
-        // Each column is read once, however often the result names it.
-        let mut unique = read.columns.clone();
-        unique.sort_unstable();
-        unique.dedup();
-        let (rows, _) = exec::point_get(self.core(), &read.table, &pin, &keys, &unique).await?;
-        let place = |at: &usize| unique.binary_search(at).unwrap_or_default();
-        let order: Vec<usize> = read.columns.iter().map(place).collect();
-        let rows = rows.project(&order).map_err(starling_storage::StorageError::from)?;
-        let rows = rows.slice(0, rows.num_rows().min(read.limit));
+        let (mut rows, _) = exec::point_get(self.core(), &read.table, &pin, &keys, &read.columns).await?;
+        if let Some(order) = &read.order {
+            rows = rows.project(order).map_err(starling_storage::StorageError::from)?;
+        }
+        if rows.num_rows() > read.limit {
+            rows = rows.slice(0, read.limit);
+        }
         Ok(Some(Outcome::Rows(RowSet::ready(read.metas.clone(), [rows]))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_storage::ids::{DbId, TableId};
+    use starling_storage::schema::TableKind;
+
+    use super::*;
+
+    fn read(types: &[ColumnType]) -> PointRead {
+        let column = |(id, ty): (usize, &ColumnType)| {
+            let (name, comment) = (format!("k{id}"), String::new());
+            Column { id: id as u32, name, ty: *ty, nullable: false, default: None, comment }
+        };
+        let schema = TabletSchema {
+            version: 1,
+            kind: TableKind::PrimaryKey,
+            columns: types.iter().enumerate().map(column).collect(),
+            key_columns: types.len() as u32,
+            sort_columns: (0..types.len() as u32).collect(),
+            bucket_columns: (0..types.len() as u32).collect(),
+        };
+        let table = Arc::new(Table {
+            id: TableId(1),
+            db: DbId(1),
+            db_name: "d".to_string(),
+            name: "t".to_string(),
+            schema: Arc::new(schema),
+            buckets: 1,
+            auto_buckets: false,
+            colocate_group: None,
+            properties: Vec::new(),
+            comment: String::new(),
+            tablets: Vec::new(),
+            created: 0,
+        });
+        PointRead {
+            columns: exec::PointColumns::new(&table, &[0]).unwrap(),
+            order: None,
+            metas: Rc::new([]),
+            keys: vec![(0..types.len()).map(KeyValue::Param).collect()],
+            key_schema: key_schema(&table),
+            limit: usize::MAX,
+            table,
+        }
+    }
+
+    #[test]
+    fn integer_keys_are_what_the_way_through_texts_makes_of_them() {
+        use ColumnType::{BigInt, Int, SmallInt, TinyInt};
+        let numbers =
+            [i64::MIN, i64::from(i32::MIN) - 1, -32_769, -129, -128, -1, 0, 7, 127, 128, 40_000, 1 << 40, i64::MAX];
+        let params = numbers.map(Param::Int).into_iter().chain([Param::UInt(5), Param::UInt(u64::MAX)]);
+        let params: Vec<Param> = params.collect();
+        for types in [&[BigInt][..], &[Int], &[SmallInt], &[TinyInt], &[Int, BigInt], &[TinyInt, SmallInt]] {
+            let read = read(types);
+            let mut quick = 0;
+            for first in &params {
+                for second in &params {
+                    let given = [first.clone(), second.clone()];
+                    let slow = key_batch(&read.table, &read.keys, &given);
+                    let fast = integer_key_batch(&read, &given);
+                    assert_eq!(fast, slow, "{types:?} {given:?}");
+                    quick += usize::from(fast.is_some());
+                }
+            }
+            assert!(quick > 0, "{types:?}");
+        }
+    }
+
+    #[test]
+    fn other_keys_take_the_way_through_texts() {
+        for (ty, param) in [
+            (ColumnType::BigInt, Param::Text("1".to_string())),
+            (ColumnType::LargeInt, Param::Int(1)),
+            (ColumnType::Varchar(9), Param::Text("a".to_string())),
+        ] {
+            let read = read(&[ty]);
+            assert_eq!(integer_key_batch(&read, &[param.clone()]), None);
+            assert!(key_batch(&read.table, &read.keys, &[param]).is_some());
+        }
     }
 }

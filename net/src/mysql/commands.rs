@@ -240,7 +240,7 @@ impl<'o> Commands<'o> {
     async fn rows(&mut self, mut rows: RowSet, protocol: Protocol, more: u16) -> Result<bool, Ended> {
         let status = flags(self.session.status());
         self.output.packet(|out| put_lenenc_int(out, rows.columns.len() as u64));
-        for column in &rows.columns {
+        for column in rows.columns.iter() {
             self.output.packet(|out| definition(column).encode(out));
         }
         self.output.end_of_columns(status);

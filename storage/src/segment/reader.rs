@@ -9,7 +9,7 @@ use crate::encoding::{CHUNK_ROWS, ColumnOutput, Damage, EncodedColumn, Encoding,
 use crate::error::{Result, StorageError};
 use crate::ids::FileId;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, FieldRef, Schema};
 use bytes::Bytes;
 use std::ops::Range;
 use std::rc::Rc;
@@ -38,6 +38,8 @@ pub struct PageInfo {
 /// An open segment file.
 pub struct Segment {
     pub(super) footer: Footer,
+    /// Its columns.
+    fields: Vec<FieldRef>,
     pub(super) loader: PageLoader,
 }
 
@@ -61,7 +63,11 @@ impl Segment {
         };
         let footer = Footer::parse(path, &trailer, &footer)?;
         let loader = PageLoader { disk: disk.clone(), file, cache: cache.clone(), id };
-        Ok(Rc::new(Segment { footer, loader }))
+        let field = |column: &SegmentColumn| {
+            Arc::new(Field::new(&column.name, column.ty.arrow(), column.nullable)) as FieldRef
+        };
+        let fields = footer.meta.columns.iter().map(field).collect();
+        Ok(Rc::new(Segment { footer, fields, loader }))
     }
 
     /// Rows, deleted ones included.
@@ -267,11 +273,8 @@ impl Segment {
     }
 
     fn batch(&self, columns: &[usize], arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let field = |&column: &usize| {
-            let column = self.column(column);
-            Field::new(&column.name, column.ty.arrow(), column.nullable)
-        };
-        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+        let fields = columns.iter().map(|&column| self.fields[column].clone());
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
     }

@@ -50,7 +50,7 @@ impl Tablet {
             } else {
                 found.extend(rows.iter().map(|row| row.1));
             }
-            pieces.push(batch.project(&shown)?);
+            pieces.push(if width == 0 { batch } else { batch.project(&shown)? });
         }
         self.in_key_order(columns, &pieces, found)
     }
@@ -69,7 +69,8 @@ impl Tablet {
             let rows = RecordBatchOptions::new().with_row_count(Some(piece.num_rows()));
             RecordBatch::try_new_with_options(schema.clone(), piece.columns().to_vec(), &rows)
         });
-        let all = concat_batches(&schema, &pieces.collect::<Result<Vec<_>, _>>()?)?;
+        let mut pieces = pieces.collect::<Result<Vec<_>, _>>()?;
+        let all = if pieces.len() == 1 { pieces.swap_remove(0) } else { concat_batches(&schema, &pieces)? };
         if found.is_sorted() {
             return Ok((all, found));
         }

@@ -14,7 +14,7 @@ use super::statements;
 use super::world::{self, TestTable};
 use crate::catalog::{CatalogOp, NewTable};
 use crate::exec::query::QueryHandle;
-use crate::exec::{point_get, row_counts, run};
+use crate::exec::{PointColumns, point_get, row_counts, run};
 use crate::plan::{PlanContext, StarlingTable, plan_query, session_config};
 use crate::runtime::{Node, NodeOptions};
 use crate::shard::Core;
@@ -145,15 +145,16 @@ async fn point_reads(core: Rc<Core>) {
     load(&core, "p", values(0..500, 10)).await;
     let table = core.catalog().table("test", "p").unwrap().clone();
     let wanted = RecordBatch::try_from_iter(keys(400..1100)).unwrap();
+    let columns = PointColumns::new(&table, &[2, 0]).unwrap();
     for (pin, factor) in [(core.pin(), 10), (old, 1)] {
-        let (rows, which) = point_get(&core, &table, &pin, &wanted, &[2, 0]).await.unwrap();
+        let (rows, which) = point_get(&core, &table, &pin, &wanted, &columns).await.unwrap();
         assert_eq!(which, (0..600).collect::<Vec<u32>>());
         let expected = (400..1000).map(|i| if i < 500 { i * factor } else { i });
         assert_eq!(rows.column(0).as_ref(), &Int64Array::from_iter_values(expected));
         assert_eq!(rows.column(1).as_ref(), &Int64Array::from_iter_values(400..1000));
     }
     let nothing = RecordBatch::try_from_iter(keys(5000..5001)).unwrap();
-    let (rows, which) = point_get(&core, &table, &core.pin(), &nothing, &[2]).await.unwrap();
+    let (rows, which) = point_get(&core, &table, &core.pin(), &nothing, &columns).await.unwrap();
     assert_eq!((rows.num_rows(), which), (0, vec![]));
 }
 
