@@ -63,9 +63,8 @@ impl Segment {
         };
         let footer = Footer::parse(path, &trailer, &footer)?;
         let loader = PageLoader { disk: disk.clone(), file, cache: cache.clone(), id };
-        let field = |column: &SegmentColumn| {
-            Arc::new(Field::new(&column.name, column.ty.arrow(), column.nullable)) as FieldRef
-        };
+        let field =
+            |column: &SegmentColumn| Arc::new(Field::new(&column.name, column.ty.arrow(), column.nullable)) as FieldRef;
         let fields = footer.meta.columns.iter().map(field).collect();
         Ok(Rc::new(Segment { footer, fields, loader }))
     }
