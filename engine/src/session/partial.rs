@@ -121,7 +121,8 @@ impl Partial {
             return Err(EngineError::internal("a partial update reads without turns"));
         };
         let keys = self.key_batch(&part)?;
-        let (found, which) = exec::point_get(core, &self.table, pin, &keys, &self.kept).await?;
+        let kept = exec::PointColumns::new(&self.table, &self.kept)?;
+        let (found, which) = exec::point_get(core, &self.table, pin, &keys, &kept).await?;
         let mut place: Vec<(usize, usize)> = (0..part.num_rows()).map(|row| (0, row)).collect();
         for (at, key) in which.iter().enumerate() {
             place[*key as usize] = (1, at);
