@@ -48,15 +48,10 @@ impl ShowContext<'_> {
 pub fn show(kind: &ShowKind, filter: &ShowFilter, context: &ShowContext) -> Result<Grid> {
     let mut grid = grid(kind, context)?;
     if let Some(pattern) = &filter.like {
-        let column = match kind {
-            ShowKind::Collation | ShowKind::Charset => 0,
-            ShowKind::Functions => 0,
-            _ => 0,
-        };
-        grid.rows.retain(|row| match &row[column] {
-            Cell::Text(text) => like(text, pattern),
-            Cell::Int(number) => like(&number.to_string(), pattern),
-            Cell::Null => false,
+        grid.rows.retain(|row| match row.first() {
+            Some(Cell::Text(text)) => like(text, pattern),
+            Some(Cell::Int(number)) => like(&number.to_string(), pattern),
+            Some(Cell::Null) | None => false,
         });
     }
     Ok(grid)

@@ -20,7 +20,7 @@ use crate::exec::{self, QueryHandle};
 use crate::plan::{self, PlanContext};
 use crate::sql::bind::{self, BindContext, PlannedQuery};
 use crate::sql::depth::SHALLOW;
-use crate::sql::statement::{Assignment, ExplainMode, Show, Statement, TableName, Transaction};
+use crate::sql::statement::{Assignment, ExplainMode, Show, ShowFilter, Statement, TableName, Transaction};
 use crate::sql::walk::any_relation;
 use crate::sql::{self, Parsed};
 
@@ -333,18 +333,18 @@ impl Session {
         let processes = matches!(show.kind, ShowKind::Processlist { .. } | ShowKind::Status);
         let system = self.system_state(processes).await?;
         let grid = self.with_show(&system, |context| show::show(&show.kind, &show.filter, context))?;
-        match show.filter.selection {
-            None => Ok(Outcome::Rows(grid.into_rows()?)),
-            Some(selection) => self.filtered(grid, selection, system, run).await,
+        match show.filter.needs_plan() {
+            false => Ok(Outcome::Rows(grid.into_rows()?)),
+            true => self.chosen(grid, show.filter, system, run).await,
         }
     }
 
-    /// WHERE of a SHOW statement: the grid becomes a table of a query.
-    async fn filtered(&self, grid: Grid, selection: ast::Expr, system: SystemState, run: &Run) -> Result<Outcome> {
+    /// WHERE, ORDER BY and LIMIT of a SHOW statement: the grid becomes a table of a query.
+    async fn chosen(&self, grid: Grid, filter: ShowFilter, system: SystemState, run: &Run) -> Result<Outcome> {
         let columns = grid.clone().into_rows()?.columns;
         let context = self.bind_context(system);
         let batch = grid.batch(true)?;
-        let plan = self.core().planner().run(move || bind::plan_filter(batch, selection, &context)).await??;
+        let plan = self.core().planner().run(move || bind::plan_show(batch, filter, &context)).await??;
         run.check()?;
         let stream = exec::run(self.core(), plan, self.query_handle(run)).await?;
         Ok(Outcome::Rows(RowSet::running(columns, stream)))

@@ -9,9 +9,10 @@ use starling_storage::StorageError;
 use starling_storage::rows::Rows;
 use starling_storage::schema::{Column, DefaultValue};
 
+use crate::admin::describe::full_type;
 use crate::catalog::Table;
 use crate::error::{EngineError, Result};
-use crate::types::{CastMode, Rejected, Rejection, cast_array, type_name};
+use crate::types::{CastMode, Rejected, Rejection, cast_array};
 
 /// Builds rows of one table for one statement.
 pub(super) struct RowBuilder {
@@ -197,10 +198,7 @@ impl RowBuilder {
             Rejection::Uncastable => {
                 let value =
                     self.sources[at].map(|source| shown(&input[source], rejected.row as usize)).unwrap_or_default();
-                format!(
-                    "row {row}: value '{value}' of column '{name}' is not of type {}",
-                    type_name(&column.ty.arrow())
-                )
+                format!("row {row}: value '{value}' of column '{name}' is not of type {}", full_type(column.ty))
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use sqlparser::ast;
 
 use crate::error::{EngineError, Result};
+use crate::functions::zone_named;
 
 /// What kind of value a variable takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,6 +317,9 @@ fn twin(name: &str) -> Option<&'static str> {
 fn checked(variable: &Variable, value: &str) -> Result<String> {
     let bad = || EngineError::bad_variable_value(variable.name, value);
     match variable.kind {
+        Kind::Text if variable.name == "time_zone" && zone_named(value).is_none() => {
+            Err(EngineError::new(1298, b"HY000", format!("Unknown or incorrect time zone: '{value}'")))
+        }
         Kind::Text => Ok(value.to_string()),
         Kind::Bool => match value.to_ascii_lowercase().as_str() {
             "1" | "on" | "true" => Ok("1".to_string()),

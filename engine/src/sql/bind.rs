@@ -22,6 +22,7 @@ use starling_storage::schema::{Predicate, TabletSchema};
 use super::context::Context;
 use super::labels::{self, Label};
 use super::names::{self, SessionValues};
+use super::statement::ShowFilter;
 use crate::admin::information_schema::{INFORMATION_SCHEMA, SystemState};
 use crate::catalog::{Catalog, Table};
 use crate::error::{EngineError, Result};
@@ -210,35 +211,36 @@ pub fn describe_query(query: ast::Query, texts: Option<&[String]>, context: &Bin
     Ok(bind_query(query, texts, context)?.columns)
 }
 
-/// The rows of `batch` for which `selection` holds: WHERE of a SHOW statement. Column names of the batch are lower-case.
-pub fn plan_filter(
-    batch: RecordBatch,
-    mut selection: ast::Expr,
-    context: &BindContext,
-) -> Result<Arc<DistributedPlan>> {
-    names::resolve_expr(&mut selection, context.values.as_ref())?;
-    let mut statement = ast::Statement::Query(Box::new(constant_query(selection)));
-    types::prepare(&mut statement)?;
-    let selection = match statement {
-        ast::Statement::Query(query) => match *query.body {
-            ast::SetExpr::Select(mut select) => match select.projection.pop() {
-                Some(ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. }) => Some(expr),
-                _ => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    };
-    let selection = selection.ok_or_else(|| EngineError::internal("a condition was prepared into something else"))?;
+/// The rows of `batch` that WHERE, ORDER BY and LIMIT of a SHOW statement leave. Column names of the batch are lower-case.
+pub fn plan_show(batch: RecordBatch, filter: ShowFilter, context: &BindContext) -> Result<Arc<DistributedPlan>> {
     let config = plan::session_config(context.cores);
     let options = with_time_zone(config.options(), context.values.as_ref());
     let provider = Context::new(context, &options);
     let binder = SqlToRel::new_with_options(&provider, types::parser_options());
     let table = provider_as_source(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?));
-    let scan = LogicalPlanBuilder::scan("show", table, None)?;
-    let condition = binder.sql_to_expr(selection, scan.schema(), &mut PlannerContext::new())?;
-    let plan = optimise(scan.filter(condition)?.build()?, &options)?;
-    plan::plan_query(&plan, &context.plan)
+    let mut rows = LogicalPlanBuilder::scan("show", table, None)?;
+    if let Some(mut selection) = filter.selection {
+        names::resolve_expr(&mut selection, context.values.as_ref())?;
+        types::prepare_expr(&mut selection)?;
+        let condition = binder.sql_to_expr(selection, rows.schema(), &mut PlannerContext::new())?;
+        rows = rows.filter(condition)?;
+    }
+    if !filter.order_by.is_empty() {
+        let sort = |(name, descending): (String, bool)| {
+            let column = binder.sql_to_expr(
+                ast::Expr::Identifier(ast::Ident::new(name.to_lowercase())),
+                rows.schema(),
+                &mut PlannerContext::new(),
+            )?;
+            Ok(column.sort(!descending, !descending))
+        };
+        let sorts = filter.order_by.into_iter().map(sort).collect::<Result<Vec<_>>>()?;
+        rows = rows.sort(sorts)?;
+    }
+    if let Some((passed, count)) = filter.limit {
+        rows = rows.limit(passed, Some(count))?;
+    }
+    plan::plan_query(&optimise(rows.build()?, &options)?, &context.plan)
 }
 
 /// `SELECT expr`.

@@ -79,8 +79,9 @@ fn schema_error(error: SchemaError) -> EngineError {
                 format!("Getting analyzing error. Detail message: Column '{name}' cannot be resolved."),
             )
         }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            EngineError::duplicate_column(name)
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            EngineError::new(1066, b"42000", format!("Not unique table/alias: '{}'", qualifier.table()))
         }
+        SchemaError::DuplicateUnqualifiedField { name } => EngineError::duplicate_column(name),
     }
 }

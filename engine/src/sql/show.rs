@@ -1,5 +1,7 @@
 //! The SHOW statements (starrocks.md 8.2, clients.md 3.3).
 
+use sqlparser::tokenizer::Token;
+
 use super::parser::StatementParser;
 use super::statement::{Show, ShowFilter, ShowKind, Statement};
 use crate::error::{EngineError, Result};
@@ -8,12 +10,61 @@ impl StatementParser {
     pub(super) fn show(&mut self) -> Result<Statement> {
         self.p.advance_token();
         let kind = self.show_kind()?;
-        let filter = self.show_filter()?;
-        // ORDER BY and LIMIT of the administrative forms: their rows are few.
-        if self.at_words(&["ORDER"]) || self.at_words(&["LIMIT"]) {
-            self.skip_rest();
+        let mut filter = self.show_filter()?;
+        // Where the grammar has them; elsewhere they are what comes behind the end of the statement.
+        let lists_objects = matches!(
+            kind,
+            ShowKind::Partitions(_)
+                | ShowKind::Tablets(_)
+                | ShowKind::Load
+                | ShowKind::RoutineLoad
+                | ShowKind::AlterTable
+        );
+        if lists_objects {
+            filter.order_by = self.show_order()?;
+        }
+        if lists_objects || matches!(kind, ShowKind::Warnings | ShowKind::Errors) {
+            filter.limit = self.show_limit()?;
         }
         Ok(Statement::Show(Show { kind, filter }))
+    }
+
+    /// `ORDER BY column [ASC | DESC], ...`.
+    fn show_order(&mut self) -> Result<Vec<(String, bool)>> {
+        let mut columns = Vec::new();
+        if !self.accept(&["ORDER", "BY"]) {
+            return Ok(columns);
+        }
+        loop {
+            let name = self.identifier()?;
+            let descending = self.accept(&["DESC"]);
+            if !descending {
+                self.accept(&["ASC"]);
+            }
+            columns.push((name, descending));
+            if !self.p.consume_token(&Token::Comma) {
+                return Ok(columns);
+            }
+        }
+    }
+
+    /// `LIMIT rows`, `LIMIT rows OFFSET passed`, `LIMIT passed, rows`.
+    fn show_limit(&mut self) -> Result<Option<(usize, usize)>> {
+        if !self.accept(&["LIMIT"]) {
+            return Ok(None);
+        }
+        let first = self.row_count()?;
+        Ok(Some(if self.p.consume_token(&Token::Comma) {
+            (first, self.row_count()?)
+        } else if self.accept(&["OFFSET"]) {
+            (self.row_count()?, first)
+        } else {
+            (0, first)
+        }))
+    }
+
+    fn row_count(&mut self) -> Result<usize> {
+        Ok(usize::try_from(self.integer()?).unwrap_or(usize::MAX))
     }
 
     fn show_kind(&mut self) -> Result<ShowKind> {
@@ -23,7 +74,7 @@ impl StatementParser {
                 "FULL" => full = true,
                 "GLOBAL" => global = true,
                 "VERBOSE" => verbose = true,
-                "SESSION" | "LOCAL" | "TEMPORARY" | "EXTENDED" | "BUILTIN" => {}
+                "SESSION" | "LOCAL" | "TEMPORARY" | "EXTENDED" | "BUILTIN" | "ALL" => {}
                 _ => break,
             }
             self.p.advance_token();
@@ -52,12 +103,17 @@ impl StatementParser {
             "WARNINGS" => ShowKind::Warnings,
             "ERRORS" => ShowKind::Errors,
             "COUNT" => {
-                self.skip_rest();
+                for token in [Token::LParen, Token::Mul, Token::RParen] {
+                    self.p.expect_token(&token)?;
+                }
+                if !self.accept(&["ERRORS"]) {
+                    self.expect(&["WARNINGS"])?;
+                }
                 ShowKind::WarningCount
             }
             "PROCESSLIST" => {
-                if self.at_words(&["FOR"]) {
-                    self.skip_rest();
+                if self.accept(&["FOR"]) {
+                    self.name_or_string()?;
                 }
                 ShowKind::Processlist { full }
             }
@@ -122,15 +178,26 @@ impl StatementParser {
                 ShowKind::Load
             }
             "ROUTINE" => {
-                self.skip_rest();
+                self.expect(&["LOAD"])?;
+                match self.accept(&["FOR"]) {
+                    true => drop(self.table_name()?),
+                    false => drop(self.database_named()?),
+                }
                 ShowKind::RoutineLoad
             }
             "ALTER" => {
-                self.skip_rest();
+                self.expect(&["TABLE"])?;
+                if !(self.accept(&["ROLLUP"]) || self.accept(&["OPTIMIZE"])) {
+                    self.expect(&["COLUMN"])?;
+                }
+                self.database_named()?;
                 ShowKind::AlterTable
             }
             "MATERIALIZED" => {
-                self.skip_rest();
+                if !self.accept(&["VIEWS"]) {
+                    self.expect(&["VIEW"])?;
+                }
+                self.database_named()?;
                 ShowKind::MaterializedViews
             }
             other => return Err(EngineError::unsupported(format!("SHOW {other}"))),

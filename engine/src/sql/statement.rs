@@ -161,11 +161,22 @@ pub struct Distribution {
     pub buckets: Option<u32>,
 }
 
-/// `LIKE 'x'` or `WHERE expr` of a SHOW statement.
+/// `LIKE 'x'` or `WHERE expr`, `ORDER BY` and `LIMIT` of a SHOW statement.
 #[derive(Debug, Clone, Default)]
 pub struct ShowFilter {
     pub like: Option<String>,
     pub selection: Option<ast::Expr>,
+    /// Columns of the result, and whether the greatest come first.
+    pub order_by: Vec<(String, bool)>,
+    /// Rows passed over, and rows given.
+    pub limit: Option<(usize, usize)>,
+}
+
+impl ShowFilter {
+    /// Whether rows are chosen or ordered by more than LIKE.
+    pub fn needs_plan(&self) -> bool {
+        self.selection.is_some() || !self.order_by.is_empty() || self.limit.is_some()
+    }
 }
 
 #[derive(Debug, Clone)]

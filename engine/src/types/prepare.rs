@@ -8,8 +8,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, DateTimeField, DuplicateTreatment, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TrimWhereField,
-    UnaryOperator, Value, ValueWithSpan, Values, VisitorMut,
+    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SetExpr, SetOperator, Statement,
+    TrimWhereField, UnaryOperator, Value, ValueWithSpan, Values, VisitorMut,
 };
 
 use crate::sql::walk::walk_mut;
@@ -59,6 +59,7 @@ impl VisitorMut for Rewrite {
         if let SetExpr::Values(values) = query.body.as_mut() {
             text_columns(values);
         }
+        except_for_minus(&mut query.body);
         ControlFlow::Continue(())
     }
 
@@ -72,6 +73,17 @@ impl VisitorMut for Rewrite {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// MINUS is EXCEPT under another name, which the binder does not know.
+fn except_for_minus(body: &mut SetExpr) {
+    if let SetExpr::SetOperation { op, left, right, .. } = body {
+        if *op == SetOperator::Minus {
+            *op = SetOperator::Except;
+        }
+        except_for_minus(left);
+        except_for_minus(right);
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `crash` | kill -9 at random moments: nothing acknowledged is lost, doubled or torn |
 //! | `clients` | PyMySQL, mysql-connector-python, the mariadb command line |
 //! | `idle` | a server without work leaves the CPUs alone |
+//! | `slt` | `slt/statements`: statements and what they must answer |
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
 //! | `differential` | joins, random queries and random changes against DuckDB, on 1, 2 and 3 cores |
 //! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
@@ -18,6 +19,7 @@ mod clients;
 mod crash;
 mod differential;
 mod idle;
+mod slt;
 mod tpch;
 mod updates;
 mod workspace;
