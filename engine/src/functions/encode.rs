@@ -9,8 +9,10 @@ use datafusion::arrow::compute::kernels::regexp::{regexp_is_match, regexp_is_mat
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions::{crypto, regex};
+use datafusion::functions::regex;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
+use md5::Md5;
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use super::builtin::Param::{Big, Bytes, Int, Text};
 use super::builtin::{Builtin, Call, returns};
@@ -49,7 +51,12 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             c.make_text(|row| String::from_utf8(unhex(s.get(row)?)?).ok())
         })
     });
-    add(&["md5"], |n| Builtin::new(n).on(&[Text], returns::TEXT, |c| delegate(c, &crypto::md5(), c.texts()?)));
+    add(&["md5"], |n| {
+        Builtin::new(n).on(&[Text], returns::TEXT, |c| {
+            let s = c.text(0);
+            c.make_text(|row| Some(digest::<Md5>(s.get(row)?)))
+        })
+    });
     add(&["sha2"], |n| Builtin::new(n).on(&[Text, Int], returns::TEXT, sha2));
     add(&["crc32"], |n| {
         Builtin::new(n).on(&[Text], returns::BIG, |c| {
@@ -113,34 +120,24 @@ fn delegate(call: &Call<'_>, function: &ScalarUDF, args: Vec<ColumnarValue>) -> 
     cast_values(&result.into_array(call.rows)?, &DataType::Utf8)
 }
 
+/// NULL for a length that SHA-2 does not have; 0 means 256.
 fn sha2(call: &Call<'_>) -> Result<ArrayRef> {
-    let function = match call.int(1).get(0) {
-        Some(224) => crypto::sha224(),
-        Some(0 | 256) => crypto::sha256(),
-        Some(384) => crypto::sha384(),
-        Some(512) => crypto::sha512(),
-        _ => return call.make_text(|_| None::<&str>),
-    };
-    let mut args = call.texts()?;
-    args.truncate(1);
-    let [arg] = <[ColumnarValue; 1]>::try_from(args)
-        .map_err(|args| DataFusionError::Internal(format!("sha2 of {} arguments", args.len())))?;
-    let field = Arc::new(Field::new("", arg.data_type(), true));
-    let result = function.invoke_with_args(ScalarFunctionArgs {
-        return_field: Arc::new(Field::new("", function.return_type(&[arg.data_type()])?, true)),
-        args: vec![arg],
-        arg_fields: vec![field],
-        number_rows: call.rows,
-        config_options: Arc::new(call.config.clone()),
-    })?;
-    let digests = cast_digests(&result.into_array(call.rows)?)?;
-    Ok(Arc::new(digests))
+    let (text, bits) = (call.text(0), call.int(1));
+    call.make_text(|row| {
+        let text = text.get(row)?;
+        match bits.get(row)? {
+            224 => Some(digest::<Sha224>(text)),
+            0 | 256 => Some(digest::<Sha256>(text)),
+            384 => Some(digest::<Sha384>(text)),
+            512 => Some(digest::<Sha512>(text)),
+            _ => None,
+        }
+    })
 }
 
-/// Digests as lower-case hexadecimal text.
-fn cast_digests(array: &ArrayRef) -> Result<StringArray> {
-    let bytes = datafusion::arrow::compute::cast(array, &DataType::Binary)?;
-    Ok(bytes.as_binary::<i32>().iter().map(|digest| digest.map(|d| hex(d, false))).collect())
+/// As lower-case hexadecimal text.
+fn digest<D: Digest>(text: &str) -> String {
+    hex(&D::digest(text.as_bytes()), false)
 }
 
 fn hex(bytes: &[u8], upper: bool) -> String {
