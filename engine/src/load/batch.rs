@@ -7,15 +7,26 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use starling_storage::rows::{Rows, relaxed};
-use starling_storage::schema::{DefaultValue, TabletSchema};
+use starling_storage::schema::{ColumnType, DefaultValue, TabletSchema};
 
 use super::column::{Bad, ColumnBuf};
 use super::target::Target;
+use crate::types::type_name;
 
 /// Rows in a batch before it is handed on.
 const BATCH_ROWS: usize = 16 * 1024;
 /// Bytes in a batch before it is handed on.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// A type as messages show it.
+fn sql_name(ty: ColumnType) -> String {
+    match ty {
+        ColumnType::Char(bytes) => format!("char({bytes})"),
+        ColumnType::Varchar(bytes) => format!("varchar({bytes})"),
+        ColumnType::LargeInt => "largeint(40)".into(),
+        other => type_name(&other.arrow()),
+    }
+}
 
 /// Rows under construction.
 pub struct RowBuilder {
@@ -30,6 +41,8 @@ pub struct RowBuilder {
     all_deletes: bool,
     strict: bool,
     rows: usize,
+    /// Bytes of input in these rows.
+    bytes: usize,
 }
 
 impl RowBuilder {
@@ -54,6 +67,7 @@ impl RowBuilder {
             all_deletes: target.all_deletes,
             strict,
             rows: 0,
+            bytes: 0,
         }
     }
 
@@ -64,15 +78,14 @@ impl RowBuilder {
 
     /// Whether the batch should be handed on.
     pub fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS
-            || (self.rows.is_multiple_of(256)
-                && self.columns.iter().map(ColumnBuf::bytes).sum::<usize>() >= BATCH_BYTES)
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
     /// One value of the row. `None`: NULL. An error is the reason for rejecting the row.
     #[inline]
     pub fn push(&mut self, column: usize, value: Option<&[u8]>, delete: bool) -> Result<(), String> {
         let required = !(delete || self.all_deletes) || column < self.schema.key_columns as usize;
+        self.bytes += value.map_or(0, <[u8]>::len);
         let buffer = &mut self.columns[column];
         let pushed = match value {
             Some(text) => buffer.push_text(text, self.strict && required, required),
@@ -93,12 +106,12 @@ impl RowBuilder {
     fn reason(&self, column: usize, value: Option<&[u8]>, bad: Bad) -> String {
         let shown =
             String::from_utf8_lossy(&value.unwrap_or(b"NULL")[..value.map_or(4, |v| v.len().min(64))]).into_owned();
-        let (name, ty) = (self.columns[column].name(), self.schema.columns[column].ty);
+        let (name, ty) = (self.columns[column].name(), sql_name(self.schema.columns[column].ty));
         match bad {
-            Bad::Uncastable => format!("Value '{shown}' is out of range or not of type {ty:?} of column '{name}'"),
+            Bad::Uncastable => format!("Value '{shown}' is out of range or not of type {ty} of column '{name}'"),
             Bad::Null => format!("NULL value in non-nullable column '{name}'"),
             Bad::TooLong(bytes) => {
-                format!("String '{shown}' of {bytes} bytes is too long for column '{name}' ({ty:?})")
+                format!("String '{shown}' of {bytes} bytes is too long for column '{name}' ({ty})")
             }
             Bad::Utf8 => format!("Value of column '{name}' is not UTF-8"),
         }
@@ -125,6 +138,7 @@ impl RowBuilder {
 
     /// The rows so far; the builder starts anew. `None`: there are none.
     pub fn take(&mut self) -> Option<Rows> {
+        self.bytes = 0;
         if self.rows == 0 {
             return None;
         }

@@ -69,21 +69,6 @@ impl ColumnBuf {
         &self.column.name
     }
 
-    /// Bytes of the values so far.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.data {
-            Data::Bool(v) => v.len(),
-            Data::I8(v) => v.len(),
-            Data::I16(v) => v.len() * 2,
-            Data::I32(v) => v.len() * 4,
-            Data::I64(v) => v.len() * 8,
-            Data::Wide(v) => v.len() * 16,
-            Data::F32(v) => v.len() * 4,
-            Data::F64(v) => v.len() * 8,
-            Data::Text { bytes, ends } => bytes.len() + ends.len() * 4,
-        }
-    }
-
     /// Appends NULL. `required`: the row is not a delete, so NOT NULL counts.
     pub(super) fn push_null(&mut self, required: bool) -> Result<(), Bad> {
         if required && !self.column.nullable {

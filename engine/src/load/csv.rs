@@ -2,7 +2,8 @@
 //! return before the newline dropped, empty lines passed over.
 //!
 //! Input comes in chunks cut anywhere. Whole records are parsed out of the buffer, the rest waits for the next chunk. Without
-//! enclosing and escaping a record ends at the first delimiter, which `memchr` finds; with them a byte-by-byte walk does.
+//! enclosing and escaping a record ends at the first delimiter, which `memchr` finds; with them a byte-by-byte walk does. Either goes on
+//! where the chunk before ended, so that a long record is looked through once.
 
 use std::sync::Arc;
 
@@ -17,12 +18,27 @@ use super::target::{Slot, Target, is_delete};
 /// A record longer than this fails the load: without a bound, a wrong delimiter would gather the whole body.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// A field of a record: where it lies, and whether it was enclosed.
+/// A field of a record: where it lies, whether it was enclosed, and whether some of it was escaped (then it is no NULL).
 #[derive(Clone, Copy, Debug)]
 struct Field {
     start: usize,
     end: usize,
     enclosed: bool,
+    escaped: bool,
+}
+
+/// How far a record whose end has not come yet was looked through, from its first byte.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    at: usize,
+    /// A field begins here (of enclosing).
+    field_start: bool,
+    /// Within an enclosed field.
+    enclosed: bool,
+}
+
+impl Search {
+    const BEGIN: Search = Search { at: 0, field_start: true, enclosed: false };
 }
 
 /// Turns chunks into rows.
@@ -32,8 +48,7 @@ pub struct CsvReader {
     builder: RowBuilder,
     /// Bytes of the record that the last chunk cut off.
     rest: Vec<u8>,
-    /// How much of `rest` is known to hold no record end (plain records only).
-    searched: usize,
+    search: Search,
     to_skip: usize,
     fields: Vec<Field>,
     /// Unescaped bytes of the fields of one record, when they differ from the input.
@@ -61,7 +76,7 @@ impl CsvReader {
             target,
             builder,
             rest: Vec::new(),
-            searched: 0,
+            search: Search::BEGIN,
             to_skip,
             fields: Vec::new(),
             scratch: Vec::new(),
@@ -106,47 +121,55 @@ impl CsvReader {
 
     /// The end of the first record of `bytes` and the start of the one after it.
     fn record_end(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
-        let delimiter = &self.format.row_delimiter;
         let quoting = self.format.enclose.is_some() || self.format.escape.is_some();
-        let end = match (quoting, delimiter.as_slice()) {
-            (true, _) => self.quoted_end(bytes),
-            (false, [byte]) => {
-                let from = std::mem::take(&mut self.searched).min(bytes.len());
-                memchr::memchr(*byte, &bytes[from..]).map(|at| from + at)
-            }
-            (false, _) => memmem::find(bytes, delimiter),
-        };
-        if end.is_none() && !quoting {
-            self.searched = bytes.len();
-        }
-        end.map(|end| (end, end + self.format.row_delimiter.len()))
+        let end = if quoting { self.quoted_end(bytes) } else { self.plain_end(bytes) }?;
+        self.search = Search::BEGIN;
+        Some((end, end + self.format.row_delimiter.len()))
     }
 
-    /// The end of a record whose fields may hold delimiters.
-    fn quoted_end(&self, bytes: &[u8]) -> Option<usize> {
+    /// The end of a record that ends at the first delimiter.
+    fn plain_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let delimiter = &self.format.row_delimiter;
+        let from = self.search.at.min(bytes.len());
+        let end = match delimiter.as_slice() {
+            [byte] => memchr::memchr(*byte, &bytes[from..]),
+            many => memmem::find(&bytes[from..], many),
+        };
+        // A delimiter may have begun in the last bytes.
+        self.search.at = from.max((bytes.len() + 1).saturating_sub(delimiter.len()));
+        end.map(|at| from + at)
+    }
+
+    /// The end of a record whose fields may hold delimiters. Without one, the search goes on from where it cannot tell yet what a byte is.
+    fn quoted_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let (column, row) = (&self.format.column_separator, &self.format.row_delimiter);
-        let (mut at, mut field_start, mut enclosed) = (0, true, false);
+        let Search { mut at, mut field_start, mut enclosed } = self.search;
         while at < bytes.len() {
-            let byte = bytes[at];
+            let (byte, rest) = (bytes[at], &bytes[at..]);
             if self.format.escape == Some(byte) && self.format.enclose != Some(byte) {
+                if rest.len() < 2 {
+                    break;
+                }
                 at += 2;
                 field_start = false;
             } else if enclosed {
                 if self.format.enclose == Some(byte) {
                     // A doubled quote is one quote of the value.
-                    match bytes.get(at + 1) {
+                    match rest.get(1) {
                         Some(next) if *next == byte => at += 1,
                         Some(_) => enclosed = false,
-                        None => return None,
+                        None => break,
                     }
                 }
                 at += 1;
             } else if field_start && self.format.enclose == Some(byte) {
                 (enclosed, field_start) = (true, false);
                 at += 1;
-            } else if bytes[at..].starts_with(row) {
+            } else if rest.starts_with(row) {
                 return Some(at);
-            } else if bytes[at..].starts_with(column) {
+            } else if row.starts_with(rest) || (rest.len() < column.len() && column.starts_with(rest)) {
+                break;
+            } else if rest.starts_with(column) {
                 at += column.len();
                 field_start = true;
             } else {
@@ -154,6 +177,7 @@ impl CsvReader {
                 at += 1;
             }
         }
+        self.search = Search { at, field_start, enclosed };
         None
     }
 
@@ -162,7 +186,9 @@ impl CsvReader {
             self.to_skip -= 1;
             return;
         }
-        let record = record.strip_suffix(b"\r").unwrap_or(record);
+        // Of lines that end as on Windows; before another delimiter a carriage return is data.
+        let windows = self.format.row_delimiter == b"\n";
+        let record = record.strip_suffix(b"\r").filter(|_| windows).unwrap_or(record);
         if record.is_empty() {
             return;
         }
@@ -191,7 +217,7 @@ impl CsvReader {
         let separator = &self.format.column_separator;
         let mut start = 0;
         let mut push = |end: usize, next: usize| {
-            self.fields.push(Field { start, end, enclosed: false });
+            self.fields.push(Field { start, end, enclosed: false, escaped: false });
             start = next;
         };
         match separator.as_slice() {
@@ -216,13 +242,14 @@ impl CsvReader {
             if enclosed {
                 at = first + 1;
             }
-            let mut open = enclosed;
+            let (mut open, mut escaped) = (enclosed, false);
             let mut closed = self.scratch.len();
             while at < record.len() {
                 let byte = record[at];
                 let next = record.get(at + 1).copied();
                 if escape == Some(byte) && enclose != Some(byte) && (next != Some(b'N') || open) && next.is_some() {
                     self.scratch.extend(next);
+                    escaped = true;
                     at += 2;
                 } else if open && enclose == Some(byte) {
                     if next == enclose {
@@ -244,7 +271,7 @@ impl CsvReader {
                 }
             }
             let end = if enclosed && !open { closed } else { self.scratch.len() };
-            self.fields.push(Field { start, end, enclosed });
+            self.fields.push(Field { start, end, enclosed, escaped });
             if at >= record.len() {
                 break;
             }
@@ -270,13 +297,13 @@ impl CsvReader {
 
     #[inline]
     fn value<'b>(&self, bytes: &'b [u8], field: usize) -> Option<&'b [u8]> {
-        let Field { start, end, enclosed } = self.fields[field];
+        let Field { start, end, enclosed, escaped } = self.fields[field];
         let value = &bytes[start..end];
         if enclosed {
             return Some(value);
         }
         let value = if self.format.trim_space { value.trim_ascii() } else { value };
-        (value != b"\\N").then_some(value)
+        (escaped || value != b"\\N").then_some(value)
     }
 
     fn op(&self, bytes: &[u8]) -> Result<bool, String> {

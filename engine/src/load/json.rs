@@ -12,7 +12,7 @@ use starling_storage::schema::TabletSchema;
 
 use super::batch::RowBuilder;
 use super::csv::Step;
-use super::rejects::Rejects;
+use super::rejects::{ROW_BYTES_MAX, Rejects};
 use super::target::{Slot, Target, is_delete};
 
 /// An object longer than this fails the load.
@@ -35,8 +35,8 @@ pub struct JsonReader {
     builder: RowBuilder,
     array: bool,
     array_open: bool,
-    /// What is no object is passed over up to the end of its line, which has not come yet.
-    in_garbage: bool,
+    /// The begin of something that is no object, while its end has not come yet.
+    garbage: Option<Vec<u8>>,
     rest: Vec<u8>,
     scan: Scan,
     /// Rejected rows.
@@ -58,7 +58,7 @@ impl JsonReader {
             target,
             array: strip_outer_array,
             array_open: false,
-            in_garbage: false,
+            garbage: None,
             rest: Vec::new(),
             scan: Scan::default(),
             rejects: Rejects::default(),
@@ -96,23 +96,24 @@ impl JsonReader {
         Ok(step)
     }
 
-    /// The body has ended: what is left is half an object.
+    /// The body has ended: what is left is half an object, or half an array.
     pub fn finish(&mut self) {
+        self.reject_garbage();
         let last = std::mem::take(&mut self.rest);
         if !last.trim_ascii().is_empty() {
             self.rejects.add("Incomplete JSON object at the end of the body", &last);
+        } else if self.array_open {
+            self.rejects.add("Incomplete JSON: the array is not closed, its end seems to be missing", b"");
         }
     }
 
     /// Passes over what may stand between objects; returns where the next one starts.
     fn between(&mut self, bytes: &[u8], start: usize) -> Result<usize, String> {
         let mut at = start.max(self.scan.at);
-        while at < bytes.len() && (self.in_garbage || bytes[at] != b'{') {
+        while at < bytes.len() && (self.garbage.is_some() || bytes[at] != b'{') {
             match bytes[at] {
-                _ if self.in_garbage => {
-                    let line = memchr::memchr(b'\n', &bytes[at..]);
-                    self.in_garbage = line.is_none();
-                    at = line.map_or(bytes.len(), |n| at + n);
+                _ if self.garbage.is_some() => {
+                    at = self.pass_garbage(bytes, at);
                     continue;
                 }
                 b' ' | b'\t' | b'\r' | b'\n' => {}
@@ -124,13 +125,9 @@ impl JsonReader {
                             .into(),
                     );
                 }
-                b',' | b']' if self.array_open => {}
-                _ => {
-                    let line = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
-                    self.rejects.add("Not a JSON object", &bytes[at..line]);
-                    self.in_garbage = true;
-                    continue;
-                }
+                b',' if self.array_open => {}
+                b']' if self.array_open => self.array_open = false,
+                byte => self.garbage = Some(vec![byte]),
             }
             at += 1;
         }
@@ -139,6 +136,27 @@ impl JsonReader {
         }
         self.scan.at = at;
         Ok(at)
+    }
+
+    /// Passes over what is no object: to the end of its line, in an array to the end of the element. Returns where that is.
+    fn pass_garbage(&mut self, bytes: &[u8], at: usize) -> usize {
+        let is_end = |byte: &u8| *byte == b'\n' || (self.array_open && matches!(byte, b',' | b']' | b'{'));
+        let len = bytes[at..].iter().position(is_end);
+        let end = len.map_or(bytes.len(), |len| at + len);
+        if let Some(garbage) = &mut self.garbage {
+            let room = ROW_BYTES_MAX.saturating_sub(garbage.len());
+            garbage.extend_from_slice(&bytes[at..end][..room.min(end - at)]);
+        }
+        if len.is_some() {
+            self.reject_garbage();
+        }
+        end
+    }
+
+    fn reject_garbage(&mut self) {
+        if let Some(garbage) = self.garbage.take() {
+            self.rejects.add("Not a JSON object", &garbage);
+        }
     }
 
     /// Scans on to the end of the object that has begun; `None`: more input is needed.

@@ -3,7 +3,7 @@
 /// Rows kept for ErrorURL.
 const KEPT_ROWS_MAX: usize = 100;
 /// Bytes kept of one row.
-const ROW_BYTES_MAX: usize = 1024;
+pub(super) const ROW_BYTES_MAX: usize = 1024;
 
 /// The rejected rows of one load.
 #[derive(Debug, Default)]

@@ -25,6 +25,8 @@ pub struct Target {
     pub unnamed: Vec<usize>,
     /// `__op='delete'`: every row is a delete.
     pub all_deletes: bool,
+    /// `__op='upsert'`, which is what happens anyway.
+    all_upserts: bool,
     /// A field gives `__op`.
     pub has_op: bool,
 }
@@ -32,7 +34,8 @@ pub struct Target {
 /// Builds the mapping. `by_name`: the format names its fields (JSON), so without a `columns` header `__op` may appear too.
 pub fn build(schema: &TabletSchema, columns: Option<&str>, by_name: bool) -> Result<Target, String> {
     let primary = schema.kind == starling_storage::schema::TableKind::PrimaryKey;
-    let mut target = Target { fields: Vec::new(), unnamed: Vec::new(), all_deletes: false, has_op: false };
+    let mut target =
+        Target { fields: Vec::new(), unnamed: Vec::new(), all_deletes: false, all_upserts: false, has_op: false };
     match columns.map(str::trim).filter(|c| !c.is_empty()) {
         Some(list) => {
             for item in list.split(',').map(str::trim) {
@@ -59,7 +62,10 @@ fn add(target: &mut Target, schema: &TabletSchema, item: &str) -> Result<(), Str
         let name = unquote(item)?;
         let slot = match schema.position(name) {
             Some(position) => Slot::Column(position),
-            None if name.eq_ignore_ascii_case(OP_COLUMN) => Slot::Op,
+            None if name.eq_ignore_ascii_case(OP_COLUMN) => {
+                op_once(target)?;
+                Slot::Op
+            }
             None => Slot::Ignored,
         };
         target.fields.push((name.to_string(), slot));
@@ -69,9 +75,10 @@ fn add(target: &mut Target, schema: &TabletSchema, item: &str) -> Result<(), Str
     if !left.eq_ignore_ascii_case(OP_COLUMN) {
         return Err(format!("columns: expression '{item}' is not supported yet; give a list of names"));
     }
+    op_once(target)?;
     match right.trim_matches(|c| c == '\'' || c == '"').to_ascii_lowercase().as_str() {
         "delete" | "1" => target.all_deletes = true,
-        "upsert" | "0" => {}
+        "upsert" | "0" => target.all_upserts = true,
         name => {
             let field =
                 target.fields.iter_mut().find(|(n, slot)| n.eq_ignore_ascii_case(name) && *slot == Slot::Ignored);
@@ -81,6 +88,12 @@ fn add(target: &mut Target, schema: &TabletSchema, item: &str) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// What is said twice of `__op` would be two answers to one question.
+fn op_once(target: &Target) -> Result<(), String> {
+    let said = target.all_deletes || target.all_upserts || target.fields.iter().any(|(_, slot)| *slot == Slot::Op);
+    if said { Err(format!("columns: {OP_COLUMN} is given twice")) } else { Ok(()) }
 }
 
 fn unquote(name: &str) -> Result<&str, String> {
@@ -114,9 +127,11 @@ fn check(target: &mut Target, schema: &TabletSchema) -> Result<(), String> {
 
 /// What a value of `__op` means; `None`: neither.
 pub fn is_delete(value: &[u8]) -> Option<bool> {
+    let is = |words: [&[u8]; 2]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     match value {
-        b"0" | b"upsert" | b"UPSERT" | b"" => Some(false),
-        b"1" | b"delete" | b"DELETE" => Some(true),
+        b"" => Some(false),
+        _ if is([b"0", b"upsert"]) => Some(false),
+        _ if is([b"1", b"delete"]) => Some(true),
         _ => None,
     }
 }

@@ -145,7 +145,7 @@ fn bad_columns_headers_are_refused() {
 fn json_rows_do_not_depend_on_the_cuts() {
     let input = r#"{"k": 1, "S": "a\"}\u00e9", "d": 1.50, "t": "2026-01-02 03:04:05", "x": {"y": [1]}}
 {"d":2,"k":"2"} {"k":3,"s":null,"__op":1}
-{"s":"no key"} garbage
+{"s":"no key"} garbage {"k":5} of one line
 {"k":4,"s":true,"d":"7"}"#;
     let want = json(false, input.as_bytes(), usize::MAX).unwrap();
     assert_eq!(want.0, ["1,a\"}\u{e9},1.50,2026-01-02T03:04:05", "2,none,2.00,", "-3,,,", "4,true,7.00,"]);
@@ -154,13 +154,99 @@ fn json_rows_do_not_depend_on_the_cuts() {
     let in_array = json(true, array.as_bytes(), usize::MAX).unwrap();
     assert_eq!(in_array.0, ["1,a,,", "2,b],,"]);
     for cut in 1..input.len() {
-        let (rows, log) = json(false, input.as_bytes(), cut).unwrap();
-        // A cut inside the garbage cuts what the log shows of it.
-        assert_eq!((rows, log.lines().count()), (want.0.clone(), 2), "cut {cut}");
+        assert_eq!(json(false, input.as_bytes(), cut).unwrap(), want, "cut {cut}");
         assert_eq!(json(true, array.as_bytes(), cut).unwrap(), in_array, "cut {cut}");
     }
     assert!(json(false, array.as_bytes(), 9).is_err());
     assert!(json(true, b"{\"k\":1}", 9).is_err());
+}
+
+#[test]
+fn json_arrays_that_end_early_or_hold_other_things() {
+    for (input, rows, log) in [
+        ("[{\"k\":1},{\"k\":2}", &["1,none,,", "2,none,,"][..], "the array is not closed"),
+        ("[", &[], "the array is not closed"),
+        ("[{\"k\":1},5,{\"k\":2}]", &["1,none,,", "2,none,,"], "Row: 5"),
+        ("[null,{\"k\":1}, \"x\"]", &["1,none,,"], "Row: null"),
+        ("[]", &[], ""),
+        ("", &[], ""),
+    ] {
+        for cut in 1..=input.len().max(1) {
+            let (got, said) = json(true, input.as_bytes(), cut).unwrap();
+            assert_eq!(got, rows, "{input} cut {cut}");
+            assert!(said.contains(log) && said.is_empty() == log.is_empty(), "{input} cut {cut}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_carriage_return_is_dropped_before_a_newline_only() {
+    let ends = |row_delimiter: &[u8]| CsvFormat { row_delimiter: row_delimiter.to_vec(), ..comma() };
+    assert_eq!(csv(comma(), Some("k,s"), true, b"1,a\r\n2,b\r", 100).0, ["1,a,,", "2,b,,"]);
+    // Elsewhere it is a byte of the value.
+    let (rows, log) = csv(ends(b"|"), Some("k,s"), true, b"1,a|2,ten bytes!\r|3,c", 100);
+    assert_eq!(rows, ["1,a,,", "3,c,,"]);
+    assert!(log.contains("of 11 bytes is too long"), "{log}");
+}
+
+#[test]
+fn what_is_escaped_is_no_null() {
+    let escaped = CsvFormat { escape: Some(b'\\'), ..comma() };
+    let (rows, log) = csv(escaped, Some("k,s"), true, b"1,\\N\n2,\\\\N\n", 100);
+    assert_eq!((rows, log.as_str()), (vec!["1,,,".to_string(), "2,\\N,,".to_string()], ""));
+}
+
+#[test]
+fn a_delete_is_spelled_in_any_case_and_once() {
+    let (rows, log) = csv(comma(), Some("k,__OP"), true, b"1,Delete\n2,Upsert\n3,DELETE\n", 100);
+    assert_eq!((rows, log.as_str()), (vec!["-1,,,".into(), "2,none,,".into(), "-3,,,".into()], ""));
+    let primary = schema(TableKind::PrimaryKey);
+    for twice in ["k,__op,__op", "k,a,__op,__op=a", "k,a,b,__op=a,__op=b", "k,a,__op='delete',__op=a"] {
+        assert!(build(&primary, Some(twice), false).is_err(), "{twice}");
+    }
+}
+
+#[test]
+fn reasons_name_types_as_sql_does() {
+    let (_, log) = csv(comma(), None, true, b"1,a,many,\\N\n2,much too long,1,\\N\n", 100);
+    assert!(log.contains("decimal(10, 2)") && log.contains("varchar(10)"), "{log}");
+}
+
+/// Long records are looked through once, however small the pieces they come in.
+#[test]
+fn the_end_of_a_long_record_is_searched_for_once() {
+    let pieces = |format: &CsvFormat, cut: usize| {
+        let schema = schema(TableKind::PrimaryKey);
+        let target = build(&schema, None, false).unwrap();
+        let mut reader = CsvReader::new(&schema, format.clone(), target, true, "");
+        let record = [b"\"".as_slice(), &vec![b'x'; 2 << 20]].concat();
+        let begun = std::time::Instant::now();
+        for chunk in record.chunks(cut) {
+            assert_eq!(reader.feed(chunk), Ok(Step::Hungry));
+        }
+        begun.elapsed()
+    };
+    let many = CsvFormat { row_delimiter: b"xy".to_vec(), ..comma() };
+    for format in [CsvFormat { enclose: Some(b'"'), ..comma() }, many] {
+        let (whole, cut) = (pieces(&format, 2 << 20), pieces(&format, 4 << 10));
+        assert!(cut < whole * 20 + std::time::Duration::from_millis(200), "{cut:?} in pieces, {whole:?} whole");
+    }
+}
+
+#[test]
+fn a_batch_of_large_rows_is_handed_on_early() {
+    let mut wide = (*schema(TableKind::PrimaryKey)).clone();
+    wide.columns[1].ty = ColumnType::Varchar(1 << 20);
+    let wide = Arc::new(wide);
+    let row = format!("1,{}\n", "x".repeat(1 << 20));
+    let target = build(&wide, Some("k,s"), false).unwrap();
+    let mut reader = CsvReader::new(&wide, comma(), target, true, "");
+    let full = (1..=8).find(|_| reader.feed(row.as_bytes()).unwrap() == Step::Full);
+    assert_eq!(full, Some(4), "rows of a mebibyte in a batch of four");
+    let target = build(&wide, None, true).unwrap();
+    let mut reader = JsonReader::new(&wide, false, target, true, "");
+    let row = format!("{{\"k\":1,\"s\":\"{}\"}}", "x".repeat(1 << 20));
+    assert_eq!((1..=8).find(|_| reader.feed(row.as_bytes()).unwrap() == Step::Full), Some(4));
 }
 
 proptest! {
