@@ -68,6 +68,10 @@ pub const BUCKETS_MAX: u32 = 1024;
 pub const TIME_SLICE: Duration = Duration::from_micros(150);
 /// Prepared statements of one session.
 pub const PREPARED_STATEMENTS_MAX: usize = 16 * 1024;
+/// Bytes of the texts of these statements.
+pub const PREPARED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the values of user variables.
+pub const USER_VARIABLE_BYTES_MAX: usize = 16 << 20;
 /// User variables of one session.
 pub const USER_VARIABLES_MAX: usize = 4096;
 /// Rows of one INSERT VALUES that go to the load at a time.

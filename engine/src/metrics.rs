@@ -214,7 +214,9 @@ fn render_storage(text: &mut Text, reports: &[CoreReport]) {
     gauge("starling_cache_bytes", "bytes of the page cache", |r| r.cache.bytes as u64);
     gauge("starling_log_segments", "log segments that hold records", |r| r.log.segments);
     gauge("starling_log_segment_bytes", "bytes of these segments", |r| r.log.segment_bytes);
-    gauge("starling_log_sync_micros", "last write and fdatasync of the log", |r| r.log.last_sync_micros);
+    text.seconds("starling_log_sync_seconds", "last write and fdatasync of the log", reports, |r| {
+        r.log.last_sync_micros
+    });
     let mut counter = |name, help, value: fn(&CoreReport) -> u64| text.family(name, "counter", help, reports, value);
     counter("starling_cache_hits_total", "pages found in the cache", |r| r.cache.hits);
     counter("starling_cache_misses_total", "pages read from files", |r| r.cache.misses);
@@ -233,7 +235,8 @@ fn render_runtime(text: &mut Text, reports: &[CoreReport]) {
     gauge("starling_staged_transactions", "transactions staged and not yet applied", |r| r.staged);
     gauge("starling_commits_in_flight", "commits between number and visible", |r| r.commits_in_flight);
     gauge("starling_numbers_in_flight", "numbers issued and not yet visible (core 0)", |r| r.numbers_in_flight);
-    gauge("starling_poll_longest_micros", "longest task poll by the wall clock", |r| r.longest_poll_micros);
+    let longest = |r: &CoreReport| r.longest_poll_micros;
+    text.seconds("starling_poll_longest_seconds", "longest task poll by the wall clock", reports, longest);
     let mut counter = |name, help, value: fn(&CoreReport) -> u64| text.family(name, "counter", help, reports, value);
     counter("starling_polls_total", "task polls", |r| r.polls);
     counter("starling_polls_long_total", "task polls over 2 ms by the wall clock", |r| r.long_polls);
@@ -266,6 +269,14 @@ impl Text {
         self.head(name, kind, help);
         for report in reports {
             self.line(format_args!("{name}{{core=\"{}\"}} {}", report.core, value(report)));
+        }
+    }
+
+    /// A gauge of a time, from microseconds: Prometheus counts time in seconds.
+    fn seconds(&mut self, name: &str, help: &str, reports: &[CoreReport], micros: impl Fn(&CoreReport) -> u64) {
+        self.head(name, "gauge", help);
+        for report in reports {
+            self.line(format_args!("{name}{{core=\"{}\"}} {}", report.core, micros(report) as f64 / 1e6));
         }
     }
 

@@ -204,12 +204,19 @@ fn direct_io(data: &Path) -> Finding {
     }
 }
 
-/// Writes and reads one block past the page cache in the data directory.
+/// Writes and reads one block past the page cache in the data directory. Directories made for that are gone afterwards.
 fn try_direct_io(data: &Path) -> io::Result<()> {
-    fs::create_dir_all(data)?;
-    let path = data.join(format!(".doctor-{}", std::process::id()));
-    let tried = write_and_read_block(&path);
-    drop(fs::remove_file(&path));
+    let made: Vec<&Path> = data.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let tried = fs::create_dir_all(data).and_then(|()| {
+        let path = data.join(format!(".doctor-{}", std::process::id()));
+        let tried = write_and_read_block(&path);
+        drop(fs::remove_file(&path));
+        tried
+    });
+    for path in made {
+        // One that somebody has put something into meanwhile stays.
+        drop(fs::remove_dir(path));
+    }
     tried
 }
 
@@ -239,6 +246,17 @@ mod tests {
         let finding = direct_io(Path::new("/proc/starling"));
         assert_eq!(finding.verdict, Verdict::Fatal);
         assert!(finding.text.contains("/proc/starling"), "{}", finding.text);
+    }
+
+    #[test]
+    fn looking_leaves_nothing_behind() {
+        let parent = std::env::current_exe().unwrap().with_file_name(format!("doctor-{}", std::process::id()));
+        assert_eq!(direct_io(&parent.join("a/b")).verdict, Verdict::Good);
+        assert!(!parent.exists());
+        fs::create_dir(&parent).unwrap();
+        assert_eq!(direct_io(&parent).verdict, Verdict::Good);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+        fs::remove_dir(&parent).unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `demo` | a table that is updated while dashboards read it, over the sockets |
 //! | `doctor` | whether this machine can run Starling, and how to mend it |
 //! | `machine` | CPUs, memory and file descriptors of this machine or container |
+//! | `process` | CPU time, memory and files of this process, for /metrics |
 //! | `signals` | waiting for SIGTERM and SIGINT |
 //!
 //! glommio appears in `listen`, `socket` and `mysql::commands` (yielding) only. Nothing here owns data: a connection lives on one core
@@ -22,6 +23,7 @@ mod http;
 mod listen;
 pub mod machine;
 mod mysql;
+mod process;
 pub mod serve;
 pub mod signals;
 mod socket;

@@ -62,7 +62,7 @@ struct Serve {
     #[arg(long, default_value = "127.0.0.1:8030", value_name = "ADDR", value_parser = address)]
     http: SocketAddr,
     /// Memory for everything, in bytes, or with K, M, G [default: 70 % of the machine's or the container's].
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
     memory: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ struct Doctor {
     #[arg(long, default_value = "./starling-data", value_name = "DIR")]
     data: PathBuf,
     /// Executors [default: all CPUs].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     cores: Option<u16>,
 }
 
@@ -151,6 +151,8 @@ fn start(serve: Serve) -> Result<Server, String> {
         http: serve.http,
         memory: serve.memory.unwrap_or_else(machine::memory_default),
     };
+    let ServeOptions { data, cores, memory, .. } = &options;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %data.display(), cores, memory_mib = memory >> 20, "starts");
     Server::start(options).map_err(|error| error.to_string())
 }
 
@@ -200,6 +202,17 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "more bytes than there are".into())
 }
 
+/// Less than this a server cannot do anything with.
+const MEMORY_MIN: u64 = 64 << 20;
+
+/// A count of bytes that a server can live in.
+fn memory(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        bytes if bytes < MEMORY_MIN => Err("a server needs 64M at least".into()),
+        bytes => Ok(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +225,8 @@ mod tests {
         for bad in ["", "G", "1X", "-1", "99999999999T"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+        assert_eq!(memory("64M"), Ok(64 << 20));
+        assert!(memory("1").is_err() && memory("63M").is_err());
         assert_eq!(address(":9030").unwrap().to_string(), "127.0.0.1:9030");
         assert!(address("nonsense").is_err());
     }

@@ -9,7 +9,7 @@ use sqlparser::ast;
 
 use super::prepared::PreparedStatement;
 use super::{
-    ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variables, create_table, plan_cache,
+    ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variable, create_table, plan_cache,
     point,
 };
 use crate::admin::information_schema::SystemState;
@@ -369,7 +369,7 @@ impl Session {
                 Assignment::User { name, value } => {
                     let value = self.constant(value, run).await?;
                     let mut state = self.state.borrow_mut();
-                    check_user_variables(state.user_variables.len())?;
+                    check_user_variable(&state.user_variables, &name, &value)?;
                     state.user_variables.insert(name, value);
                 }
             }
@@ -415,6 +415,7 @@ impl Session {
 
     async fn prepare_text(&self, name: String, text: ast::Expr, run: &Run) -> Result<Outcome> {
         let text = self.constant_text(text, run).await?.unwrap_or_default();
+        self.check_prepared(&text)?;
         let statement = Rc::new(PreparedStatement::new(&text)?);
         self.state.borrow_mut().named.insert(name.to_lowercase(), statement);
         done()

@@ -46,7 +46,7 @@ pub use variables::Variables;
 
 use crate::admin::information_schema;
 use crate::error::{EngineError, Result};
-use crate::limits::{PREPARED_STATEMENTS_MAX, USER_VARIABLES_MAX};
+use crate::limits::{PREPARED_BYTES_MAX, PREPARED_STATEMENTS_MAX, USER_VARIABLE_BYTES_MAX, USER_VARIABLES_MAX};
 use crate::shard::{Core, ProcessInfo, SessionControl, SessionSlot};
 use crate::sql::{self, parser};
 use prepared::PreparedStatement;
@@ -184,10 +184,7 @@ impl Session {
 
     /// Parses and plans a statement with `?` parameters.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared> {
-        if self.state.borrow().prepared.len() >= PREPARED_STATEMENTS_MAX {
-            let text = "close statements that are not needed, or reset the connection";
-            return Err(EngineError::limit("PREPARED_STATEMENTS_MAX", text));
-        }
+        self.check_prepared(sql)?;
         let run = self.begin(sql)?;
         let statement = PreparedStatement::new(sql)?;
         let columns = self.describe_prepared(&statement, &run).await?;
@@ -196,6 +193,19 @@ impl Session {
         let params = statement.params();
         self.state.borrow_mut().prepared.insert(id, Rc::new(statement));
         Ok(Prepared { id, params, columns })
+    }
+
+    /// Whether one more statement may be kept, by number or by name (P5).
+    fn check_prepared(&self, sql: &str) -> Result<()> {
+        let state = self.state.borrow();
+        let kept = state.prepared.values().chain(state.named.values());
+        let (count, bytes) = kept.fold((0, sql.len()), |(count, bytes), one| (count + 1, bytes + one.text().len()));
+        let text = "close statements that are not needed, or reset the connection";
+        match (count < PREPARED_STATEMENTS_MAX, bytes <= PREPARED_BYTES_MAX) {
+            (true, true) => Ok(()),
+            (false, _) => Err(EngineError::limit("PREPARED_STATEMENTS_MAX", text)),
+            (true, false) => Err(EngineError::limit("PREPARED_BYTES_MAX", text)),
+        }
     }
 
     /// Runs a prepared statement. The number of parameters must be that of `Prepared::params`.
@@ -363,12 +373,20 @@ impl SessionControl for Session {
     }
 }
 
-/// Checks the bound on user variables before one is added.
-fn check_user_variables(count: usize) -> Result<()> {
-    match count < USER_VARIABLES_MAX {
-        true => Ok(()),
-        false => {
-            Err(EngineError::limit("USER_VARIABLES_MAX", format!("{USER_VARIABLES_MAX} variables in one session")))
-        }
+/// Checks the bounds on user variables before `name` is set to `value` (P5).
+fn check_user_variable(all: &HashMap<String, ast::Value>, name: &str, value: &ast::Value) -> Result<()> {
+    let bytes = |value: &ast::Value| match value {
+        ast::Value::SingleQuotedString(text) | ast::Value::Number(text, _) => text.len(),
+        _ => 0,
+    };
+    if !all.contains_key(name) && all.len() >= USER_VARIABLES_MAX {
+        let text = format!("{USER_VARIABLES_MAX} variables in one session");
+        return Err(EngineError::limit("USER_VARIABLES_MAX", text));
     }
+    let others: usize = all.iter().filter(|(other, _)| *other != name).map(|(_, value)| bytes(value)).sum();
+    if others + bytes(value) > USER_VARIABLE_BYTES_MAX {
+        let text = format!("{USER_VARIABLE_BYTES_MAX} bytes of values in one session; set some to NULL");
+        return Err(EngineError::limit("USER_VARIABLE_BYTES_MAX", text));
+    }
+    Ok(())
 }

@@ -3,11 +3,14 @@
 use starling_engine::metrics;
 
 use crate::http::Context;
+use crate::process;
 
 /// All metrics of all cores.
 pub async fn prometheus(context: &Context) -> String {
     let mut out = String::new();
-    context.socket.all_stats().prometheus(&mut out);
+    let stats = context.socket.all_stats();
+    stats.prometheus(&mut out);
+    process::prometheus(&mut out, stats.uptime());
     match metrics::scrape(&context.core).await {
         Ok(engine) => out.push_str(&engine),
         // A core that stops does not answer; what the edges know is still worth having.

@@ -20,6 +20,7 @@ mod routes;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -36,6 +37,10 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request.
 const HEADERS_MAX: usize = 128;
+/// Connections of one core that are served; more are told so and closed.
+pub(crate) const HTTP_CONNECTIONS_MAX: u64 = 4096;
+/// How long a connection that is one too many may take to ask for something.
+const CROWDED_MAX: Duration = Duration::from_secs(5);
 /// How long a client may go on sending a body that nobody wants any more, so that it gets to read why.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
@@ -43,6 +48,8 @@ const LINGER_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Context {
     pub core: Rc<Core>,
     pub socket: Rc<Socket>,
+    /// There are too many connections: this one gets to hear so, and nothing else.
+    pub crowded: bool,
     /// Set when the answer leaves some of the request's body unread: the connection cannot go on.
     pub close: Cell<bool>,
 }
@@ -58,8 +65,9 @@ impl Context {
 
 /// Serves a connection of this core until it ends.
 pub async fn serve(core: Rc<Core>, socket: Rc<Socket>, guard: OpenGuard) {
-    socket.wait_for_client(IDLE_MAX);
-    let context = Rc::new(Context { core, socket: socket.clone(), close: Cell::new(false) });
+    let crowded = socket.stats().http_open.load(Ordering::Relaxed) > HTTP_CONNECTIONS_MAX;
+    socket.wait_for_client(if crowded { CROWDED_MAX } else { IDLE_MAX });
+    let context = Rc::new(Context { core, socket: socket.clone(), crowded, close: Cell::new(false) });
     let shared = context.clone();
     let service = service_fn(move |request| {
         let context = shared.clone();

@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use starling_engine::runtime::task::panic_text;
 
 use crate::http::body::RequestBody;
-use crate::http::{Context, load, metrics};
+use crate::http::{Context, HTTP_CONNECTIONS_MAX, load, metrics};
 use crate::stats::count;
 
 /// Every answer is small and whole.
@@ -41,6 +41,11 @@ pub async fn answer(context: &Rc<Context>, request: Request<Incoming>) -> Answer
 }
 
 async fn route(context: &Rc<Context>, request: Request<Incoming>) -> Answer {
+    if context.crowded {
+        context.close.set(true);
+        let message = format!("Limit HTTP_CONNECTIONS_MAX reached: {HTTP_CONNECTIONS_MAX} connections on a core");
+        return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{message}; try again later"));
+    }
     let path = request.uri().path().to_string();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let (expected, answer) = match (segments.as_slice(), request.method()) {
@@ -48,11 +53,13 @@ async fn route(context: &Rc<Context>, request: Request<Incoming>) -> Answer {
             return load::stream_load(context, database, table, request).await;
         }
         (["api", _, _, "_stream_load"], _) => ("PUT", None),
-        (["api", "health"], &Method::GET) => ("GET", Some(reply(StatusCode::OK, JSON, health(context)))),
-        (["metrics"], &Method::GET) => {
+        (["api", "health"], &Method::GET | &Method::HEAD) => {
+            ("GET", Some(reply(StatusCode::OK, JSON, health(context))))
+        }
+        (["metrics"], &Method::GET | &Method::HEAD) => {
             ("GET", Some(reply(StatusCode::OK, PROMETHEUS, metrics::prometheus(context).await)))
         }
-        (["api", "_load_error_log"], &Method::GET) => {
+        (["api", "_load_error_log"], &Method::GET | &Method::HEAD) => {
             ("GET", Some(load::error_log(context, request.uri().query()).await))
         }
         (["api", "health"] | ["metrics"] | ["api", "_load_error_log"], _) => ("GET", None),

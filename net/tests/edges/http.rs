@@ -94,3 +94,38 @@ fn a_load_into_nowhere_fails_in_json() {
         assert!(answer.text().contains("\"Status\": \"Fail\""), "{}", answer.text());
     }
 }
+
+#[test]
+fn a_head_is_an_answer_without_its_body() {
+    for path in ["/api/health", "/metrics"] {
+        let answer = raw(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+/// https://prometheus.io/docs/practices/naming: a prefix, base units, `_total` for counters; and a help and a type for each family.
+#[test]
+fn metrics_are_named_as_prometheus_wants_it() {
+    let text = http().get("/metrics").unwrap().text();
+    let word = |line: &str, at: usize| line.split(' ').nth(at).unwrap_or_default().to_string();
+    let mut families = std::collections::HashMap::new();
+    for line in text.lines() {
+        if line.starts_with("# HELP ") {
+            assert!(line.split(' ').count() > 3, "{line}");
+            assert_eq!(families.insert(word(line, 2), String::new()), None, "twice: {line}");
+        } else if line.starts_with("# TYPE ") {
+            families.insert(word(line, 2), word(line, 3));
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap().to_string();
+            let bare = name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count")).unwrap_or(&name);
+            let kind = families.get(&name).or_else(|| families.get(bare)).unwrap_or_else(|| panic!("no head: {line}"));
+            assert!(name.starts_with("starling_") || name.starts_with("process_"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            let units = ["_micros", "_millis", "_ms", "_us", "_kb", "_mb", "_percent"];
+            assert!(!units.iter().any(|unit| name.ends_with(unit)), "seconds and bytes: {line}");
+        }
+    }
+    for needed in ["process_resident_memory_bytes", "process_cpu_seconds_total", "starling_query_seconds"] {
+        assert!(families.contains_key(needed), "{needed}");
+    }
+}

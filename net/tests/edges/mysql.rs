@@ -257,3 +257,20 @@ fn a_port_in_use_is_refused_and_a_stop_frees_it() {
     assert!(client.ping().is_err());
     Server::start(second).unwrap().stop();
 }
+
+#[test]
+fn what_a_session_keeps_is_bounded() {
+    let mut client = connect();
+    let long = "x".repeat(1 << 20);
+    let refused = (0..100).find_map(|_| client.prepare(&format!("SELECT 1 /* {long} */")).err()).unwrap();
+    assert!(refused.to_string().contains("PREPARED_BYTES_MAX"), "{refused}");
+    let refused = client.query(&format!("PREPARE more FROM 'SELECT 1 /* {long} */'")).unwrap_err();
+    assert!(refused.to_string().contains("PREPARED_BYTES_MAX"), "{refused}");
+    client.reset_connection().unwrap();
+    client.query("PREPARE more FROM 'SELECT 1'").unwrap();
+    let refused = (0..100).find_map(|at| client.query(&format!("SET @v{at} = '{long}'")).err()).unwrap();
+    assert!(refused.to_string().contains("USER_VARIABLE_BYTES_MAX"), "{refused}");
+    // What is there can be replaced, and makes room.
+    client.query("SET @v0 = 'short'").unwrap();
+    client.query(&format!("SET @more = '{}'", &long[..1000])).unwrap();
+}

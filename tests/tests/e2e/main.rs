@@ -7,6 +7,7 @@
 //! | `crash` | kill -9 at random moments: nothing acknowledged is lost, doubled or torn |
 //! | `clients` | PyMySQL, mysql-connector-python, the mariadb command line |
 //! | `idle` | a server without work leaves the CPUs alone |
+//! | `limits` | bounds that only many clients reach |
 //! | `slt` | `slt/statements`: statements and what they must answer |
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
 //! | `differential` | joins, random queries and random changes against DuckDB, on 1, 2 and 3 cores |
@@ -19,6 +20,7 @@ mod clients;
 mod crash;
 mod differential;
 mod idle;
+mod limits;
 mod slt;
 mod tpch;
 mod updates;
