@@ -8,7 +8,7 @@ use starling_tests::server::DataDir;
 use starling_wire::client::MysqlClient;
 
 use crate::latency::Latencies;
-use crate::orders::{CREATE, Orders};
+use crate::orders::Orders;
 use crate::report::Report;
 use crate::{Scale, target};
 
@@ -33,14 +33,8 @@ pub fn run(cores: u16, scale: Scale, report: &mut Report) -> Result<(), String> 
     let (rows, rounds) = scale.pick((400_000, 100), (4_000_000, 200), (20_000_000, 500));
     let data = DataDir::new("bench-dash");
     let server = target::start(&data, cores)?;
-    let mut sql = target::database(&server, "test")?;
-    sql.query(CREATE).map_err(target::said)?;
-    let mut orders = Orders::new(1);
-    while orders.count < rows {
-        // All statuses from the start: else a query for one that the imports bring is compared with reading nothing.
-        let csv = orders.settled(100_000.min(rows - orders.count));
-        target::load(&server, "test.orders", csv.as_bytes())?;
-    }
+    // All statuses from the start: else a query for one that the imports bring is compared with reading nothing.
+    let (mut sql, mut orders) = target::filled(&server, rows, 100_000, Orders::settled)?;
     std::thread::sleep(Duration::from_secs(3));
     let idle = measure(&mut sql, rounds)?;
     let stop = AtomicBool::new(false);

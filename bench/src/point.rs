@@ -7,7 +7,7 @@ use starling_tests::{Random, Server};
 use starling_wire::value::Value;
 
 use crate::latency::Latencies;
-use crate::orders::{CREATE, Orders};
+use crate::orders::Orders;
 use crate::report::Report;
 use crate::{Scale, target};
 
@@ -19,13 +19,7 @@ pub fn run(cores: u16, scale: Scale, report: &mut Report) -> Result<(), String> 
     let (rows, seconds) = scale.pick((200_000, 2), (4_000_000, 5), (20_000_000, 20));
     let data = DataDir::new("bench-d1");
     let server = target::start(&data, cores)?;
-    let mut sql = target::database(&server, "test")?;
-    sql.query(CREATE).map_err(target::said)?;
-    let mut orders = Orders::new(1);
-    while orders.count < rows {
-        let csv = orders.inserts(100_000.min(rows - orders.count));
-        target::load(&server, "test.orders", csv.as_bytes())?;
-    }
+    target::filled(&server, rows, 100_000, Orders::inserts)?;
     let mut best = 0.0f64;
     for connections in [1, 4, 16, 32, 64, 128] {
         let (cpu, started) = (target::cpu(&server), Instant::now());

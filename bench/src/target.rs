@@ -5,6 +5,7 @@ use starling_tests::{Server, stream_load};
 use starling_wire::client::{ClientError, HttpClient, MysqlClient};
 
 use crate::machine;
+use crate::orders::{CREATE, Orders};
 
 /// Memory of the server.
 const MEMORY: &str = "12G";
@@ -26,6 +27,24 @@ pub fn database(server: &Server, name: &str) -> Result<MysqlClient, String> {
 pub fn load(server: &Server, table: &str, body: &[u8]) -> Result<(), String> {
     let reply = stream_load(server.http(), table, &[("column_separator", ",")], body).map_err(said)?;
     if reply.succeeded() { Ok(()) } else { Err(reply.json) }
+}
+
+/// A connection to a database with the order table, filled by loads of `batch` rows that `make` gives.
+pub fn filled(
+    server: &Server,
+    rows: u64,
+    batch: u64,
+    make: impl Fn(&mut Orders, u64) -> String,
+) -> Result<(MysqlClient, Orders), String> {
+    let mut sql = database(server, "test")?;
+    sql.query(CREATE).map_err(said)?;
+    let mut orders = Orders::new(1);
+    while orders.count < rows {
+        let missing = rows - orders.count;
+        let csv = make(&mut orders, batch.min(missing));
+        load(server, "test.orders", csv.as_bytes())?;
+    }
+    Ok((sql, orders))
 }
 
 /// The sum over all cores of a metric.

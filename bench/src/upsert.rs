@@ -6,7 +6,7 @@ use std::time::Instant;
 use starling_tests::server::DataDir;
 
 use crate::latency::Latencies;
-use crate::orders::{CREATE, Orders};
+use crate::orders::Orders;
 use crate::report::Report;
 use crate::{Scale, target};
 
@@ -19,13 +19,7 @@ pub fn run(cores: u16, scale: Scale, report: &mut Report) -> Result<(), String> 
     let (base, batches) = scale.pick((400_000, 20), (4_000_000, 80), (20_000_000, 160));
     let data = DataDir::new("bench-a3");
     let server = target::start(&data, cores)?;
-    let mut sql = target::database(&server, "test")?;
-    sql.query(CREATE).map_err(target::said)?;
-    let mut orders = Orders::new(1);
-    while orders.count < base {
-        let csv = orders.inserts(BATCH.min(base - orders.count));
-        target::load(&server, "test.orders", csv.as_bytes())?;
-    }
+    let (mut sql, mut orders) = target::filled(&server, base, BATCH, Orders::inserts)?;
     let bodies: Vec<String> = (0..batches).map(|_| orders.events(BATCH)).collect();
     let bytes: usize = bodies.iter().map(String::len).sum();
     let (cpu, started) = (target::cpu(&server), Instant::now());

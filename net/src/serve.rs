@@ -65,7 +65,7 @@ impl Server {
         let (mysql_listener, mysql) = bind("MySQL", options.mysql)?;
         let (http_listener, http) = bind("HTTP", options.http)?;
         let ServeOptions { data, cores, memory, .. } = options;
-        let node = Node::start(NodeOptions { data, cores, memory }).map_err(ServeError::Engine)?;
+        let node = Node::start(NodeOptions::new(data, cores, memory)).map_err(ServeError::Engine)?;
         let server = Server { stats: Stats::new(node.cores()), node, mysql, http, stopping: Arc::default() };
         server.serve(mysql_listener, http_listener).map_err(ServeError::Engine)?;
         Ok(server)

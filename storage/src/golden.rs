@@ -2,6 +2,9 @@
 //! code writes it today and compared byte by byte with the file of its version, which is never rewritten: a later version gets a file of its
 //! own, and the old one stays readable. A file that is missing is written, and the test fails once.
 
+#[path = "../tests/support/row_schema.rs"]
+mod row_schema;
+
 use crate::disk::{BLOCK_BYTES, SimDisk};
 use crate::ids::{Epoch, FileId, Seq, TabletId, TxnId};
 use crate::inspect::{self, Item, ManifestRecord, StreamId, StreamKind, Tail};
@@ -11,7 +14,7 @@ use crate::manifest::codec::Record;
 use crate::manifest::{Edit, FileMeta, TabletState, catalog_frames, checkpoint_frames};
 use crate::root::{ROOT_PATH, Root, SLOT_BYTES};
 use crate::rows::{self, Rows};
-use crate::schema::{Column, ColumnType, CompareOp, Predicate, Scalar, TableKind, TabletSchema};
+use crate::schema::{CompareOp, Predicate, Scalar};
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array,
     Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -20,6 +23,7 @@ use arrow::buffer::BooleanBuffer;
 use bytes::Bytes;
 use futures_lite::future::block_on;
 use roaring::RoaringBitmap;
+use row_schema::row_schema;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -199,39 +203,6 @@ fn root_version_1() {
         assert_eq!(Root::parse(slot(0), 0).unwrap(), root);
         assert_eq!(Root::parse(slot(1), 0).unwrap(), Root { writes: 17, ..root });
     });
-}
-
-fn row_schema() -> TabletSchema {
-    let types = [
-        ColumnType::Boolean,
-        ColumnType::TinyInt,
-        ColumnType::SmallInt,
-        ColumnType::Int,
-        ColumnType::BigInt,
-        ColumnType::LargeInt,
-        ColumnType::Float,
-        ColumnType::Double,
-        ColumnType::Decimal { precision: 10, scale: 2 },
-        ColumnType::Date,
-        ColumnType::DateTime,
-        ColumnType::Varchar(20),
-    ];
-    let column = |(id, ty): (u32, ColumnType)| Column {
-        id,
-        name: format!("c{id}"),
-        ty,
-        nullable: true,
-        default: None,
-        comment: String::new(),
-    };
-    TabletSchema {
-        version: 1,
-        kind: TableKind::PrimaryKey,
-        columns: (0..).zip(types).map(column).collect(),
-        key_columns: 0,
-        sort_columns: vec![],
-        bucket_columns: vec![],
-    }
 }
 
 /// Three rows of every type: values, NULL, extremes.

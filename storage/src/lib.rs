@@ -1,5 +1,9 @@
 //! Starling's storage. It knows nothing of SQL, sockets or actors: passive state that its owner core drives.
 
+/// Tests beside the crate and in it share files, which name it alike.
+#[cfg(test)]
+extern crate self as starling_storage;
+
 pub mod cache;
 pub mod delvector;
 pub mod disk;

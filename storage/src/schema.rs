@@ -42,6 +42,23 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// One of each kind, in order: for what has to work with all of them.
+    pub const SAMPLES: [ColumnType; 13] = [
+        ColumnType::Boolean,
+        ColumnType::TinyInt,
+        ColumnType::SmallInt,
+        ColumnType::Int,
+        ColumnType::BigInt,
+        ColumnType::LargeInt,
+        ColumnType::Float,
+        ColumnType::Double,
+        ColumnType::Decimal { precision: 10, scale: 2 },
+        ColumnType::Date,
+        ColumnType::DateTime,
+        ColumnType::Char(20),
+        ColumnType::Varchar(65533),
+    ];
+
     /// The Arrow type in which storage keeps it.
     pub fn arrow(self) -> DataType {
         match self {

@@ -8,6 +8,8 @@
 mod fuzz;
 #[path = "../../tests/src/random.rs"]
 mod random;
+#[path = "support/row_schema.rs"]
+mod row_schema;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -18,6 +20,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_lite::future::block_on;
 use fuzz::{Form, Fuzz};
+use row_schema::row_schema;
 use starling_storage::cache::PageCache;
 use starling_storage::delvector::DelVector;
 use starling_storage::disk::{BLOCK_BYTES, DiskRef, SimDisk};
@@ -28,7 +31,7 @@ use starling_storage::manifest::{Edit, TabletState};
 use starling_storage::recovery::recover;
 use starling_storage::root::{Root, SLOT_BYTES};
 use starling_storage::rows;
-use starling_storage::schema::{Column, ColumnType, CompareOp, Predicate, Scalar, TableKind, TabletSchema};
+use starling_storage::schema::{CompareOp, Predicate, Scalar};
 use starling_storage::segment::Segment;
 
 /// The largest single allocation that a damaged file of a few KiB may cause. Reads are of 1 MiB; a chunk of 64 Ki rows has 1 MiB of 16-byte values.
@@ -139,40 +142,6 @@ fn records(bytes: &[u8], stream: StreamId, number: u32) -> Vec<Vec<u8>> {
         drop(inspect::blocks(&disk, "f", stream, number, &mut keep).await);
         records
     })
-}
-
-/// Every column type, as the golden row data has them.
-fn row_schema() -> TabletSchema {
-    let types = [
-        ColumnType::Boolean,
-        ColumnType::TinyInt,
-        ColumnType::SmallInt,
-        ColumnType::Int,
-        ColumnType::BigInt,
-        ColumnType::LargeInt,
-        ColumnType::Float,
-        ColumnType::Double,
-        ColumnType::Decimal { precision: 10, scale: 2 },
-        ColumnType::Date,
-        ColumnType::DateTime,
-        ColumnType::Varchar(20),
-    ];
-    let column = |(id, ty): (u32, ColumnType)| Column {
-        id,
-        name: format!("c{id}"),
-        ty,
-        nullable: true,
-        default: None,
-        comment: String::new(),
-    };
-    TabletSchema {
-        version: 1,
-        kind: TableKind::PrimaryKey,
-        columns: (0..).zip(types).map(column).collect(),
-        key_columns: 0,
-        sort_columns: vec![],
-        bucket_columns: vec![],
-    }
 }
 
 const LOG: StreamId = StreamId { kind: StreamKind::Log, epoch: 3, core: 1 };

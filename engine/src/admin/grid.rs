@@ -85,6 +85,19 @@ impl Grid {
         self.columns.iter().position(|(n, _)| n.eq_ignore_ascii_case(name))
     }
 
+    /// Columns of this grid under other names (`(name there, name here)`, NULL where there is none), of the rows whose columns have these texts.
+    pub fn chosen(&self, columns: &[(&str, &str)], wanted: &[(&str, &str)]) -> Grid {
+        let mut chosen = Grid::new(columns.iter().map(|(name, _)| name));
+        let positions: Vec<Option<usize>> = columns.iter().map(|(_, own)| self.position(own)).collect();
+        let has = |row: &[Cell], (name, text): &(&str, &str)| {
+            self.position(name).is_some_and(|at| row[at].text().as_deref() == Some(text))
+        };
+        for row in self.rows.iter().filter(|row| wanted.iter().all(|pair| has(row, pair))) {
+            chosen.push(positions.iter().map(|at| at.map_or(Cell::Null, |at| row[at].clone())));
+        }
+        chosen
+    }
+
     /// As a batch; `lower`: with lower-case names, for the binder.
     pub fn batch(&self, lower: bool) -> Result<RecordBatch> {
         let schema = self.schema(lower);

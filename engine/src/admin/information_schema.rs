@@ -472,7 +472,7 @@ pub fn time_text(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
-fn tables(state: &SystemState) -> Grid {
+pub(super) fn tables(state: &SystemState) -> Grid {
     let mut grid = Grid::new([
         "TABLE_CATALOG",
         "TABLE_SCHEMA",
@@ -715,7 +715,7 @@ fn table_constraints(state: &SystemState) -> Grid {
     grid
 }
 
-fn statistics(state: &SystemState) -> Grid {
+pub(super) fn statistics(state: &SystemState) -> Grid {
     let mut grid = Grid::new([
         "TABLE_CATALOG",
         "TABLE_SCHEMA",

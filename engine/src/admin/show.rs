@@ -77,7 +77,7 @@ fn grid(kind: &ShowKind, context: &ShowContext) -> Result<Grid> {
             grid.push([name.as_str().into(), format!("CREATE DATABASE `{name}`").into()]);
             grid
         }
-        ShowKind::Index(table) => index(context.table(table)?),
+        ShowKind::Index(table) => index(context, context.table(table)?),
         ShowKind::Variables { global, verbose } => variables(context, *global, *verbose),
         ShowKind::Status => status(context),
         ShowKind::Warnings | ShowKind::Errors => warnings(context, *kind == ShowKind::Errors),
@@ -349,90 +349,57 @@ fn tables(context: &ShowContext, db: &str, full: bool) -> Result<Grid> {
     Ok(grid)
 }
 
+/// Columns of SHOW TABLE STATUS, and of information_schema.tables; NULL where there is none.
+const TABLE_STATUS: [(&str, &str); 18] = [
+    ("Name", "TABLE_NAME"),
+    ("Engine", "ENGINE"),
+    ("#Version", "VERSION"),
+    ("Row_format", ""),
+    ("#Rows", "TABLE_ROWS"),
+    ("#Avg_row_length", "AVG_ROW_LENGTH"),
+    ("#Data_length", "DATA_LENGTH"),
+    ("#Max_data_length", "MAX_DATA_LENGTH"),
+    ("#Index_length", "INDEX_LENGTH"),
+    ("#Data_free", "DATA_FREE"),
+    ("#Auto_increment", "AUTO_INCREMENT"),
+    ("Create_time", "CREATE_TIME"),
+    ("Update_time", "UPDATE_TIME"),
+    ("Check_time", "CHECK_TIME"),
+    ("Collation", "TABLE_COLLATION"),
+    ("#Checksum", "CHECKSUM"),
+    ("Create_options", "CREATE_OPTIONS"),
+    ("Comment", "TABLE_COMMENT"),
+];
+
 fn table_status(context: &ShowContext, db: &str) -> Result<Grid> {
-    let mut grid = Grid::new([
-        "Name",
-        "Engine",
-        "#Version",
-        "Row_format",
-        "#Rows",
-        "#Avg_row_length",
-        "#Data_length",
-        "#Max_data_length",
-        "#Index_length",
-        "#Data_free",
-        "#Auto_increment",
-        "Create_time",
-        "Update_time",
-        "Check_time",
-        "Collation",
-        "#Checksum",
-        "Create_options",
-        "Comment",
-    ]);
+    // The server's own tables have no status.
     if !context.catalog().has_database(db) && information_schema::has_database(context.catalog(), db) {
-        return Ok(grid);
+        return Ok(Grid::new(TABLE_STATUS.map(|(name, _)| name)));
     }
-    let id = context.catalog().database(db)?.id;
-    for table in context.catalog().tables(id) {
-        let rows = context.system.row_counts.get(&table.id).map(|r| *r as i64);
-        grid.push([
-            table.name.as_str().into(),
-            "StarRocks".into(),
-            Cell::Null,
-            Cell::Null,
-            rows.into(),
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-            time_text(table.created).into(),
-            Cell::Null,
-            Cell::Null,
-            "utf8_general_ci".into(),
-            Cell::Null,
-            Cell::Null,
-            table.comment.as_str().into(),
-        ]);
-    }
-    Ok(grid)
+    context.catalog().database(db)?;
+    let tables = information_schema::tables(context.system);
+    Ok(tables.chosen(&TABLE_STATUS, &[("TABLE_SCHEMA", db)]))
 }
 
-fn index(table: &Table) -> Grid {
-    let mut grid = Grid::new([
-        "Table",
-        "#Non_unique",
-        "Key_name",
-        "#Seq_in_index",
-        "Column_name",
-        "Collation",
-        "#Cardinality",
-        "#Sub_part",
-        "Packed",
-        "Null",
-        "Index_type",
-        "Comment",
-    ]);
-    let keys = if table.is_primary_key() { table.schema.key_columns as usize } else { 0 };
-    for (at, column) in table.schema.columns[..keys].iter().enumerate() {
-        grid.push([
-            table.name.as_str().into(),
-            Cell::Int(0),
-            "PRIMARY".into(),
-            Cell::Int(at as i64 + 1),
-            column.name.as_str().into(),
-            "A".into(),
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-            "".into(),
-            "HASH".into(),
-            "".into(),
-        ]);
-    }
-    grid
+/// Columns of SHOW INDEX, and of information_schema.statistics.
+const INDEX: [(&str, &str); 12] = [
+    ("Table", "TABLE_NAME"),
+    ("#Non_unique", "NON_UNIQUE"),
+    ("Key_name", "INDEX_NAME"),
+    ("#Seq_in_index", "SEQ_IN_INDEX"),
+    ("Column_name", "COLUMN_NAME"),
+    ("Collation", "COLLATION"),
+    ("#Cardinality", "CARDINALITY"),
+    ("#Sub_part", "SUB_PART"),
+    ("Packed", "PACKED"),
+    ("Null", "NULLABLE"),
+    ("Index_type", "INDEX_TYPE"),
+    ("Comment", "COMMENT"),
+];
+
+fn index(context: &ShowContext, table: &Table) -> Grid {
+    let statistics = information_schema::statistics(context.system);
+    statistics.chosen(&INDEX, &[("TABLE_SCHEMA", &table.db_name), ("TABLE_NAME", &table.name)])
 }
 
 fn variables(context: &ShowContext, global: bool, verbose: bool) -> Grid {

@@ -10,6 +10,7 @@ use arrow::array::{BooleanBufferBuilder, types};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use starling_storage::schema::{Column, ColumnType};
 
+use crate::types::civil::{self, Hms};
 use crate::types::{CastMode, cast_array};
 
 /// Why a value cannot be stored; shown to the user with the row.
@@ -324,29 +325,7 @@ fn date(text: &[u8]) -> Option<i32> {
     let year = digits_value(&text[..4])? as i32;
     let month = digits_value(&text[5..7])? as u32;
     let day = digits_value(&text[8..])? as u32;
-    if !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
-        return None;
-    }
-    Some(days_from_civil(year, month, day))
-}
-
-fn days_in_month(year: i32, month: u32) -> u32 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Days since 1970-01-01 of the proleptic Gregorian calendar.
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (days_from_civil).
-fn days_from_civil(year: i32, month: u32, day: u32) -> i32 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year as i32 - 719_468
+    civil::days_checked(year, month, day)
 }
 
 /// `yyyy-MM-dd HH:mm:ss[.ffffff]`, as microseconds since 1970-01-01.
@@ -354,32 +333,20 @@ fn datetime(text: &[u8]) -> Option<i64> {
     if text.len() < 19 || !matches!(text[10], b' ' | b'T') || text[13] != b':' || text[16] != b':' {
         return None;
     }
-    let days = i64::from(date(&text[..10])?);
-    let (hour, minute) = (digits_value(&text[11..13])?, digits_value(&text[14..16])?);
-    let second = digits_value(&text[17..19])?;
+    let days = date(&text[..10])?;
+    let part = |from: usize| digits_value(&text[from..from + 2]).map(|value| value as u32);
+    let (hour, minute, second) = (part(11)?, part(14)?, part(17)?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let micros = match &text[19..] {
+    let micro = match &text[19..] {
         [] => 0,
-        [b'.', fraction @ ..] if fraction.len() <= 6 => digits_value(fraction)? * POW10[6 - fraction.len()] as i64,
+        [b'.', fraction @ ..] if fraction.len() <= 6 => {
+            digits_value(fraction)? as u32 * 10u32.pow(6 - fraction.len() as u32)
+        }
         _ => return None,
     };
-    Some(((days * 24 + hour) * 60 + minute) * 60_000_000 + second * 1_000_000 + micros)
-}
-
-/// `yyyy-MM-dd HH:mm:ss` of seconds since 1970-01-01.
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (civil_from_days).
-pub(super) fn datetime_text(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    Some(civil::micros_of(days, Hms { hour, minute, second, micro }))
 }
 
 #[cfg(test)]
@@ -398,8 +365,10 @@ mod tests {
         for bad in ["2001-02-29", "2001-13-01", "2001-00-10", "2001-01-00", "2001/01/01", "01-01-2001"] {
             assert_eq!(date(bad.as_bytes()), None, "{bad}");
         }
-        for seconds in [0, -1, 951_782_400, 1_767_225_600, -62_135_596_800] {
-            assert_eq!(datetime(datetime_text(seconds).as_bytes()), Some(seconds * 1_000_000));
+        for micros in [0, -1_000_000, 951_782_400_000_000, 1_767_225_600_000_007, -62_135_596_800_000_000] {
+            let mut text = Vec::new();
+            crate::types::text::push_datetime(&mut text, micros);
+            assert_eq!(datetime(&text), Some(micros));
         }
         assert_eq!(datetime(b"1970-01-01 00:00:01.5"), Some(1_500_000));
         assert_eq!(datetime(b"1970-01-01T00:01:00"), Some(60_000_000));

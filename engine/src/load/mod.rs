@@ -25,13 +25,17 @@ pub mod spec;
 pub mod stream;
 pub mod target;
 
+use crate::runtime::clock::unix_micros;
+use crate::types::{civil, text};
+
 pub use reply::Reply;
 pub use stream::{BodyError, Request, stream_load};
 
 /// Now, as text of DATETIME in UTC: what CURRENT_TIMESTAMP is for one load.
 pub(crate) fn now_text() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    column::datetime_text(since.as_secs() as i64)
+    let mut text = Vec::new();
+    text::push_datetime(&mut text, unix_micros() / civil::SECOND * civil::SECOND);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -19,7 +20,7 @@ use super::task::Polls;
 use super::thread::allowed_cpus;
 use crate::catalog::{CatalogOp, HIDDEN_DATABASE};
 use crate::error::{EngineError, Result};
-use crate::limits::{CORES_MAX, PREEMPT_EVERY};
+use crate::limits::{CORES_MAX, LABEL_KEEP, PREEMPT_EVERY};
 use crate::shard::boot::{self, CoreImage};
 use crate::shard::message::Control;
 use crate::shard::{Boot, Budgets, Core};
@@ -35,6 +36,15 @@ pub struct NodeOptions {
     pub cores: u16,
     /// Bytes for everything: caches, memtables, queries.
     pub memory: u64,
+    /// Age at which a label is forgotten.
+    pub label_keep: Duration,
+}
+
+impl NodeOptions {
+    /// With the default for everything that is not named.
+    pub fn new(data: PathBuf, cores: u16, memory: u64) -> NodeOptions {
+        NodeOptions { data, cores, memory, label_keep: LABEL_KEEP }
+    }
 }
 
 /// How the stop went.
@@ -295,6 +305,7 @@ fn images(
             oldest: oldest.clone(),
             cut: recovered.cut,
             budgets,
+            label_keep: options.label_keep,
         },
         catalog: catalog.clone(),
         manifest,

@@ -59,7 +59,7 @@ pub(super) async fn run(core: Rc<Core>) {
             recycled = Instant::now();
             check(&core, "recycling the log", recycle(&core).await);
         }
-        if expired.elapsed() >= LABEL_EXPIRY_EVERY {
+        if expired.elapsed() >= LABEL_EXPIRY_EVERY.min(core.boot.label_keep) {
             expired = Instant::now();
             if let Err(error) = expire_labels(&core).await {
                 tracing::warn!(core = core.id().0, %error, "labels were not looked through");
@@ -243,7 +243,7 @@ async fn expire_labels(core: &Rc<Core>) -> Result<()> {
             batches.push(batch);
         }
         let all = arrow::compute::concat_batches(&table.schema.arrow(), &batches).map_err(StorageError::from)?;
-        let Some(rows) = labels::expiry_of(&all, unix_micros())? else { continue };
+        let Some(rows) = labels::expiry_of(&all, unix_micros(), core.boot.label_keep)? else { continue };
         let options = LoadOptions { label: None, kind: LoadKind::Internal, timeout: Duration::from_secs(60) };
         let mut load = core.open_load(table.id, options).await?;
         load.push(rows).await?;

@@ -70,6 +70,8 @@ pub(crate) struct Boot {
     /// The cut of this start: in the root, so a durable mark (R15).
     pub cut: Seq,
     pub budgets: Budgets,
+    /// Age at which a label is forgotten.
+    pub label_keep: Duration,
 }
 
 /// What a core is made of at its start.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::buffer::BooleanBuffer;
@@ -21,7 +22,7 @@ use starling_storage::schema::{Column, ColumnType, TableKind, TabletSchema};
 use super::load::{LoadKind, LoadOptions};
 use crate::catalog::{HIDDEN_DATABASE, LABELS_TABLE, NewTable, Table};
 use crate::error::{EngineError, LabelStatus, Result};
-use crate::limits::{LABEL_BYTES_MAX, LABEL_KEEP, LABELS_PER_TABLET_MAX};
+use crate::limits::{LABEL_BYTES_MAX, LABELS_PER_TABLET_MAX};
 use crate::runtime::clock::{random_u64, unix_micros};
 use crate::runtime::reply;
 use crate::shard::Core;
@@ -199,8 +200,8 @@ pub(crate) fn table() -> NewTable {
 }
 
 /// Which rows of `finished` (ascending by label in any order) are to go: older than the limit, or the oldest beyond the count.
-pub(crate) fn expired(finished: &[i64], now: i64) -> Vec<usize> {
-    let horizon = now - LABEL_KEEP.as_micros() as i64;
+fn expired(finished: &[i64], now: i64, keep: Duration) -> Vec<usize> {
+    let horizon = now - keep.as_micros() as i64;
     let mut order: Vec<usize> = (0..finished.len()).collect();
     order.sort_unstable_by_key(|&row| finished[row]);
     let surplus = finished.len().saturating_sub(LABELS_PER_TABLET_MAX);
@@ -213,9 +214,9 @@ pub(crate) fn expired(finished: &[i64], now: i64) -> Vec<usize> {
 }
 
 /// A tablet's labels in full as rows that delete those that have expired; `None` when none have.
-pub(crate) fn expiry_of(batch: &RecordBatch, now: i64) -> Result<Option<Rows>> {
+pub(crate) fn expiry_of(batch: &RecordBatch, now: i64, keep: Duration) -> Result<Option<Rows>> {
     let finished = batch.column(3).as_primitive::<TimestampMicrosecondType>();
-    let gone = expired(finished.values(), now);
+    let gone = expired(finished.values(), now, keep);
     if gone.is_empty() {
         return Ok(None);
     }
@@ -257,8 +258,9 @@ mod tests {
     #[test]
     fn labels_expire_by_age_and_by_count() {
         let day = 24 * 3600 * 1_000_000;
-        assert_eq!(expired(&[9 * day, day, 8 * day], 10 * day), vec![1]);
+        let keep = crate::limits::LABEL_KEEP;
+        assert_eq!(expired(&[9 * day, day, 8 * day], 10 * day, keep), vec![1]);
         let many: Vec<i64> = (0..LABELS_PER_TABLET_MAX as i64 + 2).rev().collect();
-        assert_eq!(expired(&many, 10), vec![many.len() - 1, many.len() - 2]);
+        assert_eq!(expired(&many, 10, keep), vec![many.len() - 1, many.len() - 2]);
     }
 }

@@ -31,7 +31,7 @@ pub fn start(data: &Path, cores: u16) -> Node {
 }
 
 pub fn options(data: &Path, cores: u16) -> NodeOptions {
-    NodeOptions { data: data.to_path_buf(), cores, memory: 1 << 30 }
+    NodeOptions::new(data.to_path_buf(), cores, 1 << 30)
 }
 
 pub fn schema(kind: TableKind) -> TabletSchema {

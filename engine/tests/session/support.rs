@@ -28,7 +28,7 @@ impl Server {
     }
 
     fn open(&mut self, cores: u16) {
-        let options = NodeOptions { data: self.data.clone(), cores, memory: 1 << 30 };
+        let options = NodeOptions::new(self.data.clone(), cores, 1 << 30);
         self.node = Some(Node::start(options).unwrap());
     }
 

@@ -40,21 +40,7 @@ pub(crate) const SHAPES: [Shape; 7] =
     [Shape::Constant, Shape::Sequence, Shape::Narrow, Shape::Runs, Shape::FewDistinct, Shape::Extremes, Shape::Wild];
 
 /// All types.
-pub(crate) const TYPES: [ColumnType; 13] = [
-    ColumnType::Boolean,
-    ColumnType::TinyInt,
-    ColumnType::SmallInt,
-    ColumnType::Int,
-    ColumnType::BigInt,
-    ColumnType::LargeInt,
-    ColumnType::Float,
-    ColumnType::Double,
-    ColumnType::Decimal { precision: 10, scale: 2 },
-    ColumnType::Date,
-    ColumnType::DateTime,
-    ColumnType::Char(20),
-    ColumnType::Varchar(65533),
-];
+pub(crate) const TYPES: [ColumnType; 13] = ColumnType::SAMPLES;
 
 fn number(shape: Shape, row: usize, random: &mut Random) -> i128 {
     let wide = |random: &mut Random| (i128::from(random.next()) << 64) | i128::from(random.next());

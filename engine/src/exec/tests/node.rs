@@ -31,7 +31,7 @@ impl Drop for Place {
 fn start(name: &str, cores: u16) -> (Node, Place) {
     let data = std::env::temp_dir().join(format!("starling-exec-{name}-{cores}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&data));
-    let node = Node::start(NodeOptions { data: data.clone(), cores, memory: 1 << 30 }).unwrap();
+    let node = Node::start(NodeOptions::new(data.clone(), cores, 1 << 30)).unwrap();
     (node, Place(data))
 }
 
