@@ -51,6 +51,18 @@ fn both_readme_commands_build_the_same_dependencies() {
     assert!(only_in_run.is_empty(), "cargo test would build these anew; pin them in tools/hack: {only_in_run:#?}");
 }
 
+/// `cargo run -p starling-bench` or `cargo test -p starling-storage` must not build arrow again, either. Without proc-macros: those are built for the
+/// compiler, with features of their own.
+#[test]
+fn each_member_alone_builds_the_same_dependencies() {
+    let all = features(&["--workspace", "-e", "normal,dev,no-proc-macro"]);
+    for member in ["storage", "engine", "net", "wire", "bench", "tests", "tools"] {
+        let alone = features(&["-p", &format!("starling-{member}"), "-e", "normal,no-proc-macro"]);
+        let only_alone: Vec<_> = alone.difference(&all).collect();
+        assert!(only_alone.is_empty(), "-p starling-{member}: pin them in tools/hack: {only_alone:#?}");
+    }
+}
+
 /// Every dependency with its version and features.
 fn features(arguments: &[&str]) -> BTreeSet<String> {
     let mut all = vec!["tree", "--offline", "--prefix", "none", "-f", "{p} {f}"];
