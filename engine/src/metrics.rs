@@ -2,6 +2,7 @@
 //! label that is added then. Latencies are hdr histograms in microseconds, rendered as summaries.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use starling_storage::ids::Seq;
 use starling_storage::log::LogStats;
 
 use crate::error::Result;
+use crate::runtime::task::Held;
 use crate::shard::Core;
 use crate::shard::message::Control;
 
@@ -170,6 +172,8 @@ pub struct CoreReport {
     pub polls: u64,
     pub long_polls: u64,
     pub longest_poll_micros: u64,
+    /// Polls over 2 ms of CPU time, by task (P7).
+    pub held: BTreeMap<&'static str, Held>,
     pub stalls: Histogram<u64>,
     pub gaps: Histogram<u64>,
     pub pauses: u64,
@@ -241,6 +245,13 @@ fn render_runtime(text: &mut Text, reports: &[CoreReport]) {
     counter("starling_polls_total", "task polls", |r| r.polls);
     counter("starling_polls_long_total", "task polls over 2 ms by the wall clock", |r| r.long_polls);
     counter("starling_pauses_total", "times the reactor slept for the slow lane", |r| r.pauses);
+    counter("starling_polls_long_cpu_total", "task polls over 2 ms of CPU time", |r| {
+        r.held.values().map(|held| held.polls).sum()
+    });
+    text.by_task("starling_task_long_polls_total", "counter", "polls over 2 ms of CPU time by task", reports, |h| h.polls as f64);
+    text.by_task("starling_task_longest_poll_seconds", "gauge", "longest of these polls by CPU time", reports, |h| {
+        h.longest_micros as f64 / 1e6
+    });
     text.summary("starling_poll_cpu_seconds", "CPU time of task polls, sampled", reports, |r| &r.stalls);
     text.summary("starling_poll_off_cpu_seconds", "time off the CPU within a poll, sampled", reports, |r| &r.gaps);
 }
@@ -277,6 +288,15 @@ impl Text {
         self.head(name, "gauge", help);
         for report in reports {
             self.line(format_args!("{name}{{core=\"{}\"}} {}", report.core, micros(report) as f64 / 1e6));
+        }
+    }
+
+    fn by_task(&mut self, name: &str, kind: &str, help: &str, reports: &[CoreReport], value: impl Fn(&Held) -> f64) {
+        self.head(name, kind, help);
+        for report in reports {
+            for (task, held) in &report.held {
+                self.line(format_args!("{name}{{core=\"{}\",task=\"{task}\"}} {}", report.core, value(held)));
+            }
         }
     }
 

@@ -3,13 +3,14 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use hdrhistogram::Histogram;
@@ -20,8 +21,10 @@ use super::heartbeat::Bell;
 use super::thread::cpu_time;
 use crate::limits::{STALL, TIME_SLICE};
 
-/// One poll in this many is measured on the thread's CPU clock (a system call); all are on the cheap wall clock.
+/// One poll in this many goes into the histogram of CPU times; all are on the cheap wall clock.
 const SAMPLE_EVERY: u64 = 64;
+/// How old a reading of the thread's CPU clock (a system call) may be to stand for the beginning of a poll.
+const READING_AGE: Duration = Duration::from_micros(100);
 
 /// Poll durations of a core.
 pub struct Polls {
@@ -34,6 +37,17 @@ pub struct Polls {
     /// Polls over 2 ms by the wall clock, all of them.
     long: Cell<u64>,
     longest_micros: Cell<u64>,
+    /// Polls over 2 ms of CPU time, all of them, by task (P7).
+    held: RefCell<BTreeMap<&'static str, Held>>,
+    /// The last reading of the CPU clock, and when it was made.
+    reading: Cell<(Instant, Duration)>,
+}
+
+/// How often, and how long at most, a kind of task held its core for more than 2 ms of CPU time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    pub polls: u64,
+    pub longest_micros: u64,
 }
 
 impl Polls {
@@ -46,6 +60,8 @@ impl Polls {
             gaps: histogram(),
             long: Cell::new(0),
             longest_micros: Cell::new(0),
+            held: RefCell::default(),
+            reading: Cell::new((Instant::now(), cpu_time())),
         }
     }
 
@@ -69,28 +85,54 @@ impl Polls {
         self.gaps.borrow().clone()
     }
 
-    fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
+    /// Polls over 2 ms of CPU time, by task.
+    pub fn held(&self) -> BTreeMap<&'static str, Held> {
+        self.held.borrow().clone()
+    }
+
+    fn measure<T>(&self, task: &'static str, poll: impl FnOnce() -> T) -> T {
         let number = self.count.get() + 1;
         self.count.set(number);
         self.bell.polled(number);
-        let cpu = number.is_multiple_of(SAMPLE_EVERY).then(cpu_time);
-        let start = Instant::now();
+        let (start, sampled) = (Instant::now(), number.is_multiple_of(SAMPLE_EVERY));
+        let (read_at, mut before) = self.reading.get();
+        if sampled || start.saturating_duration_since(read_at) >= READING_AGE {
+            before = cpu_time();
+            self.reading.set((start, before));
+        }
         let value = poll();
         let wall = start.elapsed();
-        if let Some(before) = cpu {
-            let used = cpu_time().saturating_sub(before);
-            self.stalls.borrow_mut().saturating_record(used.as_micros() as u64);
+        if sampled || wall > STALL {
+            let after = cpu_time();
+            self.reading.set((start + wall, after));
+            // A poll that is not sampled may be charged with what the thread did in the 100 us before it.
+            let used = after.saturating_sub(before).min(wall);
+            self.record(task, sampled, wall, used);
+        }
+        value
+    }
+
+    fn record(&self, task: &'static str, sampled: bool, wall: Duration, used: Duration) {
+        let micros = used.as_micros() as u64;
+        if sampled {
+            self.stalls.borrow_mut().saturating_record(micros);
             self.gaps.borrow_mut().saturating_record(wall.saturating_sub(used).as_micros() as u64);
         }
         if wall > STALL {
             self.long.set(self.long.get() + 1);
             self.longest_micros.set(self.longest_micros.get().max(wall.as_micros() as u64));
         }
-        value
+        if used > STALL {
+            let mut held = self.held.borrow_mut();
+            let held = held.entry(task).or_default();
+            held.polls += 1;
+            held.longest_micros = held.longest_micros.max(micros);
+        }
     }
 }
 
 struct Measured<F> {
+    task: &'static str,
     polls: Rc<Polls>,
     future: Pin<Box<F>>,
 }
@@ -99,8 +141,8 @@ impl<F: Future> Future for Measured<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let polls = self.polls.clone();
-        polls.measure(|| self.future.as_mut().poll(cx))
+        let (polls, task) = (self.polls.clone(), self.task);
+        polls.measure(task, || self.future.as_mut().poll(cx))
     }
 }
 
@@ -118,7 +160,7 @@ impl Spawner {
 
     /// Runs `future` as a task of its own. A panic ends the task and is logged; what the task owned is dropped.
     pub fn spawn(&self, class: Class, name: &'static str, future: impl Future<Output = ()> + 'static) {
-        self.detach(class, async move {
+        self.detach(class, name, async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 tracing::error!(task = name, panic = panic_text(&*panic), "task panicked");
             }
@@ -127,15 +169,15 @@ impl Spawner {
 
     /// As `spawn`, for what must not end half-way: a panic stops the process (R2: after the number nothing may fail).
     pub fn spawn_vital(&self, class: Class, name: &'static str, future: impl Future<Output = ()> + 'static) {
-        self.detach(class, async move {
+        self.detach(class, name, async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 fatal(format!("{name} panicked: {}", panic_text(&*panic)));
             }
         });
     }
 
-    fn detach(&self, class: Class, future: impl Future<Output = ()> + 'static) {
-        let measured = Measured { polls: self.polls.clone(), future: Box::pin(future) };
+    fn detach(&self, class: Class, task: &'static str, future: impl Future<Output = ()> + 'static) {
+        let measured = Measured { task, polls: self.polls.clone(), future: Box::pin(future) };
         match glommio::spawn_local_into(measured, self.classes.queue(class)) {
             Ok(task) => drop(task.detach()),
             Err(error) => fatal(format!("the {} queue of a core is gone: {error}", class.name())),
@@ -144,7 +186,7 @@ impl Spawner {
 }
 
 /// `future`, or `None` once `limit` has passed. The future is dropped then, so it must allow that.
-pub async fn within<T>(limit: std::time::Duration, future: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let (future, timer) = (pin!(future), pin!(glommio::timer::sleep(limit)));
     match futures::future::select(future, timer).await {
         futures::future::Either::Left((value, _)) => Some(value),

@@ -42,6 +42,7 @@ pub(super) fn report(core: &Rc<Core>) -> CoreReport {
         polls: core.polls.count(),
         long_polls: core.polls.long(),
         longest_poll_micros: core.polls.longest_micros(),
+        held: core.polls.held(),
         stalls: core.polls.stalls(),
         gaps: core.polls.gaps(),
         pauses: core.busy.pauses(),
