@@ -9,6 +9,7 @@
 //! | `idle` | a server without work leaves the CPUs alone |
 //! | `limits` | bounds that only many clients reach |
 //! | `slt` | `slt/statements`: statements and what they must answer |
+//! | `polls` | no task holds a core for long, under loads, updates and dashboards |
 //! | `tpch` | TPC-H through Stream Load, against DuckDB on the same files |
 //! | `differential` | joins, random queries and random changes against DuckDB, on 1, 2 and 3 cores |
 //! | `workspace` | what the workspace promises: direction of dependencies, one set of features |
@@ -22,6 +23,7 @@ mod differential;
 mod idle;
 mod limits;
 mod slt;
+mod polls;
 mod tpch;
 mod updates;
 mod workspace;
