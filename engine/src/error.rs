@@ -81,7 +81,7 @@ constructors! {
     limit(name, detail) = 5609, b"53000", "Limit {name} reached: {detail}";
     memory_limit(who, used, limit) = 5609, b"53200", "Memory of {who} exceed limit. Used: {used}, Limit: {limit}. Retry when loads and queries before it are done, or raise --memory";
     /// R11: a snapshot older than the limit.
-    snapshot_too_old(seq) = 5609, b"72000", "Snapshot {seq} is too old; run the statement again";
+    snapshot_too_old(seq) = 5609, b"72000", "Snapshot too old: the statement has read at commit {seq} for so long that what it reads is no longer kept; run it again, on fewer rows or when less is being loaded";
     /// A request was dropped without an answer.
     unanswered() = 1053, b"08S01", "No answer: the server is stopping, or the task that had the request failed (see the server's log)";
     shutting_down() = 1053, b"08S01", "Server shutdown in progress";
@@ -152,6 +152,9 @@ impl EngineError {
 
 impl From<StorageError> for EngineError {
     fn from(error: StorageError) -> EngineError {
-        EngineError::environment(error)
+        match error {
+            StorageError::SnapshotTooOld { at, .. } => EngineError::snapshot_too_old(at),
+            error => EngineError::environment(error),
+        }
     }
 }

@@ -164,6 +164,7 @@ pub struct CoreReport {
     pub staged: u64,
     pub sessions: u64,
     pub pins: u64,
+    pub pins_expired: u64,
     /// Numbers between W and the oldest pin.
     pub pin_age: u64,
     pub watermark: Seq,
@@ -244,6 +245,7 @@ fn render_runtime(text: &mut Text, reports: &[CoreReport]) {
     let mut counter = |name, help, value: fn(&CoreReport) -> u64| text.family(name, "counter", help, reports, value);
     counter("starling_polls_total", "task polls", |r| r.polls);
     counter("starling_polls_long_total", "task polls over 2 ms by the wall clock", |r| r.long_polls);
+    counter("starling_snapshots_too_old_total", "snapshots that were too old to be kept", |r| r.pins_expired);
     counter("starling_pauses_total", "times the reactor slept for the slow lane", |r| r.pauses);
     counter("starling_polls_long_cpu_total", "task polls over 2 ms of CPU time", |r| {
         r.held.values().map(|held| held.polls).sum()

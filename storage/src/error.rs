@@ -2,6 +2,7 @@
 //! both values; and [`StorageError::Poisoned`] says that the owner of a file must stop, because a failed write or
 //! fdatasync is never retried (R2).
 
+use crate::ids::Seq;
 use std::fmt;
 
 /// What the caller should do about an error.
@@ -74,6 +75,14 @@ pub enum StorageError {
         /// The first failure.
         reason: String,
     },
+    /// R11: versions that the snapshot needs may be gone.
+    #[error("snapshot {at} is too old: versions below {oldest} are no longer kept")]
+    SnapshotTooOld {
+        /// The snapshot's number.
+        at: Seq,
+        /// The oldest number that can be read.
+        oldest: Seq,
+    },
     /// Arrow refused the data.
     #[error("column data: {0}")]
     Arrow(String),
@@ -91,7 +100,9 @@ impl StorageError {
         match self {
             StorageError::Invalid(_) | StorageError::Arrow(_) => ErrorKind::Invalid,
             StorageError::NotFound(_) => ErrorKind::NotFound,
-            StorageError::Limit { .. } | StorageError::DiskFull { .. } => ErrorKind::ResourceExhausted,
+            StorageError::Limit { .. } | StorageError::DiskFull { .. } | StorageError::SnapshotTooOld { .. } => {
+                ErrorKind::ResourceExhausted
+            }
             StorageError::Corrupt { .. } => ErrorKind::Corrupt,
             StorageError::Io { .. } | StorageError::Poisoned { .. } => ErrorKind::Io,
             StorageError::Closed(_) => ErrorKind::Closed,

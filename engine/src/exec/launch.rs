@@ -93,6 +93,12 @@ async fn launch(
 ) -> Result<ResultStream> {
     let budget = site.budget();
     let shared = Shared::new(&query, &budget, profile);
+    let (told, at) = (Arc::downgrade(&shared), query.pin.seq());
+    query.pin.on_expiry(move || {
+        if let Some(shared) = told.upgrade() {
+            shared.fail(EngineError::snapshot_too_old(at));
+        }
+    });
     let slow_fragments = plan.fragments.iter().filter(|f| f.pipeline.is_none()).count();
     let admission = budget.admit(slow_fragments).await;
     shared.check()?;

@@ -211,6 +211,26 @@ impl Core {
         self.pins.pin()
     }
 
+    /// R11: takes away the pins that newer commits have passed this long ago; their statements fail.
+    pub fn expire_pins(&self, age: Duration) {
+        let count = self.pins.expire(age);
+        if count > 0 {
+            tracing::warn!(core = self.id().0, count, ?age, "snapshots were too old to be kept");
+        }
+    }
+
+    /// The same on all cores.
+    pub fn expire_pins_everywhere(self: &Rc<Self>, age: Duration) {
+        for core in 0..self.cores() {
+            self.control(CoreId(core), Control::ExpirePins { age });
+        }
+    }
+
+    /// How many pins were taken away.
+    pub fn pins_expired(&self) -> u64 {
+        self.pins.expired()
+    }
+
     /// How many pins this core has, and the oldest.
     pub fn pins_held(&self) -> (usize, Option<Seq>) {
         self.pins.held()

@@ -35,6 +35,7 @@ pub(super) fn report(core: &Rc<Core>) -> CoreReport {
         staged: core.staged.len() as u64,
         sessions: core.sessions().len() as u64,
         pins: pins as u64,
+        pins_expired: core.pins_expired(),
         pin_age: watermark.0 - oldest.unwrap_or(watermark).0,
         watermark,
         commits_in_flight: core.commits_in_flight() as u64,

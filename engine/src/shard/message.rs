@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use starling_storage::ids::{CoreId, Seq, TabletId, TxnId};
 use starling_storage::log::TabletPart;
@@ -63,6 +64,8 @@ pub enum Control {
     FlushedThrough { reply: Reply<FlushedThrough> },
     /// background of another core: these hold a log back; flush them.
     Flush { tablets: Vec<(TabletId, Seq)> },
+    /// background of another core: its loads wait for memory that old snapshots keep (R11).
+    ExpirePins { age: Duration },
     /// Run this on the core: how the outside (`Node`) reaches in.
     Run(Box<dyn FnOnce(&Rc<Core>) + Send>),
 }

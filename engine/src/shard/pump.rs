@@ -85,6 +85,7 @@ pub(super) fn handle_control(core: &Rc<Core>, message: Control) {
         Control::Report { reply } => reply.send(handle_report::report(core)),
         Control::FlushedThrough { reply } => reply.send(handle_report::flushed_through(core)),
         Control::Flush { tablets } => core.flush_soon(tablets),
+        Control::ExpirePins { age } => core.expire_pins(age),
         Control::Run(work) => work(core),
     }
 }

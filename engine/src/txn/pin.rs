@@ -1,12 +1,16 @@
 //! Pins (R11): a statement stores W in its core's `oldest` slot, reads W again until it has not changed, and keeps the slot at the
 //! minimum of the core's pins while it runs. Reclaim reads W first and every slot after it. All of it SeqCst: the store of the
 //! slot must come before the second load of W in the one order all cores agree on.
+//!
+//! A pin that W has passed long ago is taken away, and its statement fails: otherwise one forgotten cursor would keep dead rows, memory and
+//! files for ever. The core looks a few times a second; it is patient while there is room, and less so when loads wait for memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use starling_storage::ids::{CoreId, Seq};
 
@@ -58,12 +62,25 @@ pub struct Pins {
     core: CoreId,
     watermark: Watermark,
     oldest: Oldest,
-    held: RefCell<BTreeMap<Seq, usize>>,
+    /// By snapshot, oldest first, and a number of its own: who comes later may pin the same snapshot.
+    held: RefCell<BTreeMap<(Seq, u64), Held>>,
+    next: Cell<u64>,
+    expired: Cell<u64>,
+}
+
+/// A pin and its clones.
+struct Held {
+    count: usize,
+    /// When W was first seen above it: only then it keeps anything that others do not need.
+    passed: Option<Instant>,
+    /// Told when the pin is taken away.
+    on_expiry: Option<Box<dyn Fn()>>,
 }
 
 impl Pins {
     pub fn new(core: CoreId, watermark: Watermark, oldest: Oldest) -> Rc<Pins> {
-        Rc::new(Pins { core, watermark, oldest, held: RefCell::new(BTreeMap::new()) })
+        let (held, next, expired) = (RefCell::default(), Cell::new(0), Cell::new(0));
+        Rc::new(Pins { core, watermark, oldest, held, next, expired })
     }
 
     pub fn watermark(&self) -> Seq {
@@ -72,15 +89,17 @@ impl Pins {
 
     /// Pins the newest visible snapshot.
     pub fn pin(self: &Rc<Pins>) -> Pin {
+        let number = self.next.get();
+        self.next.set(number + 1);
         let mut seq = self.watermark.get();
         loop {
-            self.hold(seq);
+            self.hold(seq, number);
             let again = self.watermark.get();
             if again == seq {
-                return Pin { seq, of: self.clone() };
+                return Pin { seq, number, of: self.clone() };
             }
             // R11: W moved between the load and the store; reclaim may not have seen the slot.
-            self.release(seq);
+            self.release(seq, number);
             seq = again;
         }
     }
@@ -88,20 +107,47 @@ impl Pins {
     /// How many pins there are, and the oldest.
     pub fn held(&self) -> (usize, Option<Seq>) {
         let held = self.held.borrow();
-        (held.values().sum(), held.keys().next().copied())
+        (held.values().map(|held| held.count).sum(), held.keys().next().map(|(seq, _)| *seq))
     }
 
-    fn hold(&self, seq: Seq) {
-        *self.held.borrow_mut().entry(seq).or_insert(0) += 1;
+    /// How many pins were taken away.
+    pub fn expired(&self) -> u64 {
+        self.expired.get()
+    }
+
+    /// R11: takes away the pins that W has passed `age` ago or earlier. Who reads at one of them gets an error from then on: tablets
+    /// refuse snapshots below those that they have reclaimed for. Called now and then; returns how many.
+    pub fn expire(&self, age: Duration) -> usize {
+        let (now, watermark) = (Instant::now(), self.watermark.get());
+        let mut gone = Vec::new();
+        self.held.borrow_mut().retain(|(seq, _), held| {
+            let passed = if *seq < watermark { *held.passed.get_or_insert(now) } else { return true };
+            let keep = now.saturating_duration_since(passed) < age;
+            if !keep {
+                gone.push(held.on_expiry.take());
+            }
+            keep
+        });
+        self.expired.set(self.expired.get() + gone.len() as u64);
+        // Its reader is told before anything is freed.
+        gone.iter().flatten().for_each(|tell| tell());
+        self.publish();
+        gone.len()
+    }
+
+    fn hold(&self, seq: Seq, number: u64) {
+        let new = || Held { count: 0, passed: None, on_expiry: None };
+        self.held.borrow_mut().entry((seq, number)).or_insert_with(new).count += 1;
         self.publish();
     }
 
-    fn release(&self, seq: Seq) {
+    fn release(&self, seq: Seq, number: u64) {
         let mut held = self.held.borrow_mut();
-        if let Some(count) = held.get_mut(&seq) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&seq);
+        // One that was taken away is not there any more.
+        if let Some(pin) = held.get_mut(&(seq, number)) {
+            pin.count -= 1;
+            if pin.count == 0 {
+                held.remove(&(seq, number));
             }
         }
         drop(held);
@@ -110,14 +156,15 @@ impl Pins {
 
     /// The slot is the minimum of the core's pins.
     fn publish(&self) {
-        let least = self.held.borrow().keys().next().copied().unwrap_or(Seq::MAX);
+        let least = self.held.borrow().keys().next().map_or(Seq::MAX, |(seq, _)| *seq);
         self.oldest.store(self.core, least);
     }
 }
 
-/// A pinned snapshot. Everything a statement reads, it reads at `seq`.
+/// A pinned snapshot. Everything a statement reads, it reads at `seq`. It may be taken away when it grows too old (R11).
 pub struct Pin {
     seq: Seq,
+    number: u64,
     of: Rc<Pins>,
 }
 
@@ -125,19 +172,28 @@ impl Pin {
     pub fn seq(&self) -> Seq {
         self.seq
     }
+
+    /// Has `tell` called when the pin is taken away, so that its reader stops and lets go of what it holds.
+    pub fn on_expiry(&self, tell: impl Fn() + 'static) {
+        if let Some(held) = self.of.held.borrow_mut().get_mut(&(self.seq, self.number)) {
+            held.on_expiry = Some(Box::new(tell));
+        }
+    }
 }
 
 impl Clone for Pin {
-    /// Holds the same snapshot longer.
+    /// Holds the same snapshot longer; one that was taken away stays away.
     fn clone(&self) -> Pin {
-        self.of.hold(self.seq);
-        Pin { seq: self.seq, of: self.of.clone() }
+        if let Some(held) = self.of.held.borrow_mut().get_mut(&(self.seq, self.number)) {
+            held.count += 1;
+        }
+        Pin { seq: self.seq, number: self.number, of: self.of.clone() }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.of.release(self.seq);
+        self.of.release(self.seq, self.number);
     }
 }
 
@@ -162,5 +218,27 @@ mod tests {
         drop(new);
         watermark.set(Seq(11));
         assert_eq!((oldest.horizon(&watermark), pins.held()), (Seq(11), (0, None)));
+    }
+
+    #[test]
+    fn a_pin_that_w_has_passed_long_ago_is_taken_away() {
+        let (watermark, oldest) = (Watermark::new(Seq(5)), Oldest::new(2));
+        let pins = Pins::new(CoreId(1), watermark.clone(), oldest.clone());
+        let told = Rc::new(Cell::new(0));
+        let (old, copy) = (pins.pin(), told.clone());
+        old.on_expiry(move || copy.set(copy.get() + 1));
+        let clone = old.clone();
+        // Nothing newer is there: it keeps nothing, however old it is.
+        assert_eq!((pins.expire(Duration::ZERO), pins.held()), (0, (2, Some(Seq(5)))));
+        watermark.set(Seq(9));
+        let (new, hour) = (pins.pin(), Duration::from_secs(3600));
+        assert_eq!((pins.expire(hour), oldest.horizon(&watermark)), (0, Seq(5)));
+        assert_eq!((pins.expire(Duration::ZERO), oldest.horizon(&watermark), told.get()), (1, Seq(9), 1));
+        // What is left of it does not disturb who pins later.
+        drop(clone.clone());
+        drop((old, clone));
+        assert_eq!((pins.held(), pins.expired()), ((1, Some(Seq(9))), 1));
+        drop(new);
+        assert_eq!(pins.held(), (0, None));
     }
 }

@@ -21,12 +21,13 @@ impl Tablet {
     /// The rows of `keys` (a batch of the key columns) as a snapshot at `at` sees them: `columns` of each row found, and for each
     /// of them the index of its key, ascending. A key given twice is found twice.
     ///
-    /// Errors: `Invalid` for a table without primary key or keys of other types; those of the disk.
+    /// Errors: `Invalid` for a table without primary key or keys of other types; `SnapshotTooOld`; those of the disk.
     pub async fn get(&self, at: Seq, keys: &RecordBatch, columns: &[usize]) -> Result<(RecordBatch, Vec<u32>)> {
         if !self.is_primary() || keys.num_columns() != self.schema.key_columns as usize {
             return Err(StorageError::Invalid("a point read needs the columns of a primary key".into()));
         }
         self.index().await?;
+        self.check_age(at)?;
         if self.state.borrow().ends_after(at) {
             return self.search(at, keys, columns).await;
         }
