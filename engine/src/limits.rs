@@ -21,7 +21,7 @@ pub const LOAD_SEND_ROWS: usize = 16 * 1024;
 /// Bytes a load gathers for one core before it sends them.
 pub const LOAD_SEND_BYTES: usize = 1 << 20;
 /// Rows a load cuts by bucket at a time.
-pub const ROUTE_ROWS: usize = 8 * 1024;
+pub const ROUTE_ROWS: usize = 4 * 1024;
 /// Bytes an owner gathers for one tablet of a load before it stages them (to files, where they are many).
 pub const STAGE_BYTES: usize = 16 << 20;
 /// A load of at most this many rows shares its turns with its last stage message.
@@ -84,3 +84,7 @@ pub const PARTIAL_HELD_BYTES_MAX: usize = 64 << 20;
 pub const CACHED_PLANS_MAX: usize = 512;
 /// A longer text is planned each time.
 pub const CACHED_STATEMENT_BYTES_MAX: usize = 16 << 10;
+/// R11: a snapshot that newer commits have passed this long ago is not kept any longer.
+pub const SNAPSHOT_KEEP: Duration = Duration::from_secs(3600);
+/// The same while loads wait for the memory that old snapshots keep.
+pub const SNAPSHOT_KEEP_TIGHT: Duration = Duration::from_secs(10);

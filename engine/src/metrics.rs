@@ -250,7 +250,9 @@ fn render_runtime(text: &mut Text, reports: &[CoreReport]) {
     counter("starling_polls_long_cpu_total", "task polls over 2 ms of CPU time", |r| {
         r.held.values().map(|held| held.polls).sum()
     });
-    text.by_task("starling_task_long_polls_total", "counter", "polls over 2 ms of CPU time by task", reports, |h| h.polls as f64);
+    text.by_task("starling_task_long_polls_total", "counter", "polls over 2 ms of CPU time by task", reports, |h| {
+        h.polls as f64
+    });
     text.by_task("starling_task_longest_poll_seconds", "gauge", "longest of these polls by CPU time", reports, |h| {
         h.longest_micros as f64 / 1e6
     });

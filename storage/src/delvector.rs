@@ -83,16 +83,16 @@ impl DelVector {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let chunks = self.chunks.iter().flatten().count() * CHUNK_WORDS * 8;
-        chunks + self.chunks.capacity() * 8 + self.log.capacity() * size_of::<(u32, Seq)>()
+        chunks + self.chunks.capacity() * 8 + self.log_bytes()
+    }
+
+    /// Bytes of the deaths not yet folded.
+    pub fn log_bytes(&self) -> usize {
+        self.log.capacity() * size_of::<(u32, Seq)>()
     }
 
     fn first_after(&self, seq: Seq) -> usize {
         self.log.partition_point(|entry| entry.1 <= seq)
-    }
-
-    /// The deaths with a number in (after, through], oldest first. Complete only if `after` is not below what was folded.
-    pub fn logged(&self, after: Seq, through: Seq) -> impl Iterator<Item = (u32, Seq)> + '_ {
-        self.log.range(self.first_after(after)..self.first_after(through).max(self.first_after(after))).copied()
     }
 
     /// The absolute position in the log of the first death above `seq`, for [`DelVector::logged_from`].
@@ -142,20 +142,20 @@ pub struct DeadView {
 }
 
 impl DeadView {
-    /// Takes note of deaths that arrived since the last call: all of them are above the snapshot.
-    fn catch_up(&mut self, dead: &DelVector) {
-        if self.seen < dead.log_end() {
-            for (row, seq) in dead.logged_from(self.seen) {
-                debug_assert!(seq > self.at, "a death at or below a snapshot in use");
-                self.later.insert(row);
-            }
-            self.seen = dead.log_end();
+    /// Takes note of up to `most` deaths that arrived since the last call: all of them are above the snapshot. Whether that was all;
+    /// [`DeadView::live`] does the rest in one go, however many there are.
+    pub fn catch_up(&mut self, dead: &DelVector, most: usize) -> bool {
+        for (row, seq) in dead.logged_from(self.seen).take(most) {
+            debug_assert!(seq > self.at, "a death at or below a snapshot in use");
+            self.later.insert(row);
+            self.seen += 1;
         }
+        self.seen >= dead.log_end()
     }
 
     /// The live rows of `[start, start + len)`: bit i is row `start + i`; `None` when all of them live.
     pub fn live(&mut self, dead: &DelVector, start: u32, len: u32) -> Option<BooleanBuffer> {
-        self.catch_up(dead);
+        self.catch_up(dead, usize::MAX);
         let (first, last) = (start as usize / 64, (start as usize + len as usize).div_ceil(64));
         let mut words: Option<Vec<u64>> = None;
         for n in first..last {
@@ -177,8 +177,7 @@ impl DeadView {
 }
 
 /// A roaring bitmap of rows in the byte form of the manifest.
-pub fn roaring_bytes(rows: impl Iterator<Item = u32>) -> Vec<u8> {
-    let bitmap: RoaringBitmap = rows.collect();
+pub fn roaring_bytes(bitmap: &RoaringBitmap) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).expect("writing to a Vec cannot fail");
     bytes
@@ -210,14 +209,15 @@ mod tests {
         assert_eq!(dead_rows(&mut at2, &dead, 0, 1000), vec![5]);
         assert_eq!(dead_rows(&mut at4, &dead, 6, 3), vec![6, 7]);
         assert_eq!(dead_rows(&mut at4, &dead, 69_990, 100), vec![70_000]);
-        assert_eq!(dead.logged(Seq(3), Seq(5)).collect::<Vec<_>>(), vec![(7, Seq(4)), (8, Seq(5))]);
-        assert_eq!(dead.logged(Seq(9), Seq(5)).count(), 0);
+        let later: Vec<_> = dead.logged_from(dead.position_after(Seq(3))).collect();
+        assert_eq!(later, vec![(7, Seq(4)), (8, Seq(5))]);
+        assert_eq!(dead.position_after(Seq(9)), dead.log_end());
         assert_eq!(dead.dead(), 5);
     }
 
     #[test]
     fn the_disk_form_round_trips_and_damage_is_named() -> Result<()> {
-        let bytes = roaring_bytes([1, 65_536, 9_000_000].into_iter());
+        let bytes = roaring_bytes(&RoaringBitmap::from_iter([1, 65_536, 9_000_000]));
         let dead = DelVector::from_roaring(&bytes, "f")?;
         assert!(dead.is_dead(1) && dead.is_dead(65_536) && dead.is_dead(9_000_000) && !dead.is_dead(2));
         assert_eq!(dead.log_end(), 0, "what the disk tells is folded");

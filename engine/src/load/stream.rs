@@ -155,7 +155,9 @@ async fn feed(load: &mut Load, reader: &mut Reader, chunk: &[u8], rows: &mut u64
     for piece in chunk.chunks(PIECE_BYTES) {
         let mut step = reader.feed(piece)?;
         while step == Step::Full {
+            timer::yield_now().await;
             hand_on(load, reader, rows).await?;
+            timer::yield_now().await;
             step = reader.feed(&[])?;
         }
         if slice.elapsed() > TIME_SLICE {

@@ -17,7 +17,8 @@ use super::message::{Control, FlushedThrough};
 use crate::catalog::{HIDDEN_DATABASE, LABELS_TABLE};
 use crate::error::Result;
 use crate::limits::{
-    BACKGROUND_EVERY, LABEL_EXPIRY_EVERY, LOG_SEGMENTS_SOFT_MAX, RECYCLE_EVERY, REWRITES_IN_FLIGHT_MAX,
+    BACKGROUND_EVERY, LABEL_EXPIRY_EVERY, LOG_SEGMENTS_SOFT_MAX, RECYCLE_EVERY, REWRITES_IN_FLIGHT_MAX, SNAPSHOT_KEEP,
+    SNAPSHOT_KEEP_TIGHT,
 };
 use crate::runtime::Class;
 use crate::runtime::clock::unix_micros;
@@ -53,6 +54,8 @@ impl Background {
 pub(super) async fn run(core: Rc<Core>) {
     let (mut recycled, mut expired) = (Instant::now(), Instant::now());
     while !core.is_stopping() {
+        core.expire_pins(SNAPSHOT_KEEP);
+        expire_when_tight(&core);
         reclaim(&core).await;
         start_rewrites(&core);
         if recycled.elapsed() >= RECYCLE_EVERY {
@@ -69,6 +72,17 @@ pub(super) async fn run(core: Rc<Core>) {
             // Not more often than this, so that a stage that waits for memory does not spin here.
             glommio::timer::sleep(Duration::from_millis(2)).await;
         }
+    }
+}
+
+/// R11, P5: when writes are over their memory, and much of it is kept for old snapshots only, these go, whoever has them.
+fn expire_when_tight(core: &Rc<Core>) {
+    if core.write_memory() <= core.budgets().write {
+        return;
+    }
+    let kept: usize = core.tablets.all().iter().map(|(_, tablet)| tablet.kept_bytes()).sum();
+    if kept > core.budgets().write / 2 {
+        core.expire_pins_everywhere(SNAPSHOT_KEEP_TIGHT);
     }
 }
 
@@ -92,8 +106,11 @@ async fn reclaim(core: &Rc<Core>) {
         if !files.is_empty() {
             unlink(core, &tablet, &files).await;
         }
+        core.disk.yield_now().await;
     }
-    for (id, tablet) in core.tablets.take_unneeded(horizon) {
+    // One that is being rewritten waits: its edit must not come after the one that drops it.
+    let busy = core.background.running.borrow().clone();
+    for (id, tablet) in core.tablets.take_unneeded(horizon, &busy) {
         core.turns.forget(id);
         if let Some(()) = check(core, "dropping a tablet", drop_tablet(core, id, &tablet).await) {
             tracing::info!(core = core.id().0, tablet = id.0, "tablet dropped");

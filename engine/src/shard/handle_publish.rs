@@ -61,6 +61,8 @@ pub(super) async fn run(core: Rc<Core>) {
         core.labels().release(txn);
         core.metrics().applied();
         publish.reply.send(applied);
+        // Hundreds of small ones may be waiting (P7).
+        core.disk.yield_now().await;
     }
 }
 

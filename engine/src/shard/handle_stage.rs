@@ -6,13 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use arrow::array::BooleanBufferBuilder;
-use arrow::compute::concat_batches;
-use starling_storage::StorageError;
 use starling_storage::ids::{TabletId, TxnId};
 use starling_storage::log::TabletPart;
-use starling_storage::rows::{Rows, relaxed};
-use starling_storage::schema::TabletSchema;
+use starling_storage::rows::Rows;
 use starling_storage::tablet::Staged;
 
 use super::Core;
@@ -116,9 +112,16 @@ impl StageTable {
     }
 }
 
-/// The load went away: its shares go at once, its files in the background. A stage that runs meanwhile finishes into nothing.
+/// The load went away: its shares go at once, its files in the background. A stage that runs meanwhile gives up what it has made when it
+/// is done.
 pub(super) fn abort(core: &Rc<Core>, txn: TxnId) {
-    let Some(staged) = core.staged.take(txn) else { return };
+    if let Some(staged) = core.staged.take(txn) {
+        give_up(core, &staged);
+    }
+}
+
+/// Gives back what a transaction holds here that will not be committed.
+fn give_up(core: &Rc<Core>, staged: &StagedTxn) {
     drop(staged.shares.take());
     let parts = staged.take_parts();
     if parts.is_empty() {
@@ -142,6 +145,10 @@ pub(super) async fn handle(core: &Rc<Core>, mut request: StageRequest) {
     }
     let staged = core.staged.enter(request.txn);
     let result = stage(core, &staged, &mut request).await;
+    if !core.staged.get(request.txn).is_some_and(|known| Rc::ptr_eq(&known, &staged)) {
+        // Aborted while it was staged: nobody else knows of the files and shares that were added since.
+        give_up(core, &staged);
+    }
     request.reply.send(result);
 }
 
@@ -160,11 +167,13 @@ async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> 
     let due: Vec<TabletId> = txn.gathered.borrow().iter().filter(|(_, g)| due(g)).map(|(id, _)| *id).collect();
     for id in due {
         let Some(gathered) = txn.gathered.borrow_mut().remove(&id) else { continue };
-        let part = stage_tablet(core, id, gathered.rows).await?;
+        let tablet = core.tablets.live(id)?;
+        let staged = tablet.stage_all(gathered.rows).await?;
         // What went to files is not memory any more: a load of any size passes.
         txn.discharge(gathered.bytes);
-        txn.charge(part.staged.as_ref().map_or(0, Staged::memory_bytes));
-        txn.parts.borrow_mut().push(part);
+        txn.charge(staged.iter().map(Staged::memory_bytes).sum());
+        let part = |staged: Staged| StagedPart { part: tablet.part(&staged), staged: Some(staged) };
+        txn.parts.borrow_mut().extend(staged.into_iter().map(part));
     }
     if !request.finish {
         return Ok(StageReply::default());
@@ -179,12 +188,6 @@ async fn stage(core: &Rc<Core>, txn: &StagedTxn, request: &mut StageRequest) -> 
     Ok(StageReply { parts, shared })
 }
 
-async fn stage_tablet(core: &Core, id: TabletId, rows: Vec<Rows>) -> Result<StagedPart> {
-    let tablet = core.tablets.live(id)?;
-    let staged = tablet.stage(concat(&tablet.schema().clone(), rows)?).await?;
-    Ok(StagedPart { part: tablet.part(&staged), staged: Some(staged) })
-}
-
 /// The shares of all tablets if all are free, else none.
 fn share_all(core: &Core, txn: &StagedTxn, parts: &[TabletPart]) -> bool {
     let mut tablets: Vec<TabletId> = parts.iter().map(|part| part.tablet).collect();
@@ -196,25 +199,6 @@ fn share_all(core: &Core, txn: &StagedTxn, parts: &[TabletPart]) -> bool {
     let granted = shares.is_some();
     txn.hold(shares.unwrap_or_default());
     granted
-}
-
-fn concat(schema: &TabletSchema, mut rows: Vec<Rows>) -> Result<Rows> {
-    if rows.len() == 1 {
-        return Ok(rows.remove(0));
-    }
-    let deletes = rows.iter().any(|r| r.deletes.is_some()).then(|| {
-        let mut bits = BooleanBufferBuilder::new(rows.iter().map(Rows::len).sum());
-        for r in &rows {
-            match &r.deletes {
-                Some(deletes) => bits.append_buffer(deletes),
-                None => bits.append_n(r.len(), false),
-            }
-        }
-        bits.finish()
-    });
-    let arrow = if deletes.is_some() { relaxed(schema) } else { schema.arrow() };
-    let batch = concat_batches(&arrow, rows.iter().map(|r| &r.batch)).map_err(StorageError::from)?;
-    Ok(Rows { batch, deletes })
 }
 
 /// Waits while memtables and staged rows are over their budget; flushes are asked for meanwhile. Error: they stay over it.

@@ -1,7 +1,7 @@
 //! The tablets a core owns, dropped ones included until no snapshot needs them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -71,11 +71,12 @@ impl Tablets {
         }
     }
 
-    /// Takes out the tablets that no snapshot from `horizon` on needs.
-    pub fn take_unneeded(&self, horizon: Seq) -> Vec<(TabletId, Rc<Tablet>)> {
+    /// Takes out the dropped tablets that no snapshot from `horizon` on needs, but for those in `busy`.
+    pub fn take_unneeded(&self, horizon: Seq, busy: &BTreeSet<TabletId>) -> Vec<(TabletId, Rc<Tablet>)> {
         let mut dropped = self.dropped.borrow_mut();
-        let gone: Vec<TabletId> = dropped.iter().filter(|(_, seq)| **seq <= horizon).map(|(id, _)| *id).collect();
-        dropped.retain(|_, seq| *seq > horizon);
+        let unneeded = |id: &TabletId, seq: &Seq| *seq <= horizon && !busy.contains(id);
+        let gone: Vec<TabletId> = dropped.iter().filter(|(id, seq)| unneeded(id, seq)).map(|(id, _)| *id).collect();
+        dropped.retain(|id, seq| !unneeded(id, seq));
         let mut owned = self.owned.borrow_mut();
         gone.into_iter().filter_map(|id| Some((id, owned.remove(&id)?))).collect()
     }
@@ -98,5 +99,50 @@ impl Tablets {
             stats.memory_bytes.saturating_sub(stats.index_bytes)
         };
         self.owned.borrow().values().map(stats).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starling_storage::cache::PageCache;
+    use starling_storage::disk::SimDisk;
+    use starling_storage::schema::{Column, ColumnType, TableKind, TabletSchema};
+    use starling_storage::tablet::TabletEnv;
+    use std::sync::Arc;
+
+    fn tablet(id: TabletId) -> Rc<Tablet> {
+        let column = Column {
+            id: 0,
+            name: "k".into(),
+            ty: ColumnType::BigInt,
+            nullable: false,
+            default: None,
+            comment: String::new(),
+        };
+        let schema = TabletSchema {
+            version: 1,
+            kind: TableKind::PrimaryKey,
+            columns: vec![column],
+            key_columns: 1,
+            sort_columns: vec![0],
+            bucket_columns: vec![0],
+        };
+        let env =
+            TabletEnv { disk: SimDisk::new(1).disk(), cache: PageCache::new(1 << 20), limits: Default::default() };
+        Tablet::create(id, Arc::new(schema), env)
+    }
+
+    /// An edit behind the one that drops the tablet would bring it back at the next start, or stop that start as damage.
+    #[test]
+    fn a_dropped_tablet_waits_for_its_rewrite() {
+        let (id, none) = (TabletId(7), BTreeSet::new());
+        let tablets = Tablets::new(BTreeMap::from([(id, tablet(id))]), BTreeMap::new());
+        tablets.mark_dropped(id, Seq(3));
+        assert!(tablets.take_unneeded(Seq(2), &none).is_empty(), "a snapshot reads it");
+        assert!(tablets.take_unneeded(Seq(3), &BTreeSet::from([id])).is_empty(), "it is being rewritten");
+        assert!(tablets.live(id).is_err() && tablets.get(id).is_some());
+        assert_eq!(tablets.take_unneeded(Seq(3), &none).len(), 1);
+        assert!(tablets.get(id).is_none() && tablets.take_unneeded(Seq(9), &none).is_empty());
     }
 }

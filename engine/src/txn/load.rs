@@ -140,11 +140,12 @@ impl Load {
             let len = ROUTE_ROWS.min(rows.len() - start);
             let deletes = rows.deletes.as_ref().map(|bits| bits.slice(start, len));
             let piece = Rows { batch: rows.batch.slice(start, len), deletes };
+            slice.yield_if_over().await;
             for (bucket, rows) in route::cut(table, piece, self.txn.0 + (start / ROUTE_ROWS) as u64)? {
                 self.gather(table, bucket, rows);
             }
-            self.send_full().await?;
             slice.yield_if_over().await;
+            self.send_full().await?;
         }
         Ok(())
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use starling_engine::catalog::CatalogOp;
 use starling_storage::ids::{CoreId, Seq};
 use starling_storage::schema::{CompareOp, Predicate, Scalar, TableKind};
+use starling_storage::tablet::ScanSpec;
 
 use super::support::*;
 
@@ -189,5 +191,95 @@ fn truncate_and_drop_are_numbers_like_any_other() {
         (core.catalog().table("d", "t").is_err(), open(&core, table, None).await.err().map(|e| e.code))
     });
     assert_eq!(gone.unwrap(), (true, Some(5502)));
+    node.stop();
+}
+
+/// R11: a snapshot that was kept too long is taken away; who reads it gets an error that says so, also on other cores.
+#[test]
+fn a_snapshot_that_is_too_old_fails_and_holds_nothing() {
+    let node = start(&fresh("too-old"), 2);
+    create_database(&node);
+    let table = create_table(&node, "t", 4);
+    let pairs: Vec<(i64, i64)> = (0..20_000).map(|k| (k, 0)).collect();
+    load(&node, 0, table, pairs.clone(), None).unwrap();
+    // A pin on core 0, and a scan at it on core 1 that has read some rows.
+    let (seq, release) = node
+        .run_on(CoreId(0), |core| async move {
+            let pin = core.pin();
+            let (release, released) = futures::channel::oneshot::channel::<()>();
+            let seq = pin.seq();
+            core.spawn(starling_engine::runtime::Class::Query, "hold a pin", async move {
+                let _told_or_dropped = released.await;
+                drop(pin);
+            });
+            (seq, release)
+        })
+        .unwrap();
+    let second = pairs.iter().map(|(k, _)| (*k, 1)).collect();
+    load(&node, 1, table, second, None).unwrap();
+    let kept = |node: &starling_engine::runtime::Node| -> u64 {
+        node.run_on(CoreId(0), |core| async move {
+            starling_engine::metrics::reports(&core).await.unwrap().iter().map(|r| r.pin_age).sum()
+        })
+        .unwrap()
+    };
+    assert!(kept(&node) > 0, "the pin keeps the commits after it");
+    let error = node
+        .run_on(CoreId(1), move |core| async move {
+            let catalog = core.catalog();
+            let table = catalog.table_by_id(table).unwrap();
+            let here = |bucket: &usize| table.owner(*bucket as u32, core.cores()) == core.id();
+            let bucket = (0..table.tablets.len()).find(here).unwrap();
+            let spec = ScanSpec { columns: vec![0, 1], batch_rows: 16, ..ScanSpec::default() };
+            let mut scan = core.tablet(table.tablets[bucket]).unwrap().snapshot(seq).scan(spec);
+            assert!(scan.next().await.unwrap().is_some());
+            // Young enough: it goes on.
+            core.expire_pins(Duration::from_secs(3600));
+            assert!(scan.next().await.unwrap().is_some());
+            core.expire_pins_everywhere(Duration::ZERO);
+            let begun = std::time::Instant::now();
+            loop {
+                match scan.next().await {
+                    Err(error) => break starling_engine::EngineError::from(error).message,
+                    Ok(None) => break "the scan came to its end".to_string(),
+                    Ok(Some(_)) => {
+                        assert!(begun.elapsed() < Duration::from_secs(30), "nothing happens");
+                        glommio::timer::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            }
+        })
+        .unwrap();
+    assert!(error.starts_with("Snapshot too old"), "{error}");
+    assert_eq!(kept(&node), 0);
+    drop(release);
+    // New readers are not concerned.
+    assert_eq!(read(&node, table).1.len(), 20_000);
+    node.stop();
+}
+
+/// A load that goes away while an owner stages its rows leaves no file behind: the stage that runs on gives up what it has made.
+#[test]
+fn a_load_dropped_while_it_is_staged_leaves_no_file() {
+    let data = fresh("abort-staging");
+    let node = start(&data, 2);
+    create_database(&node);
+    let table = create_table(&node, "t", 1);
+    for core in 0..2 {
+        node.run_on(CoreId(core), move |core| async move {
+            let mut load = open(&core, table, None).await.unwrap();
+            // The last of these messages makes the owner write files; the load does not wait for its answer.
+            load.push(rows(&(0..1_060_000).map(|k| (k, k)).collect::<Vec<_>>())).await.unwrap();
+            drop(load);
+        })
+        .unwrap();
+    }
+    let files = || std::fs::read_dir(data.join("seg")).unwrap().count();
+    let begun = std::time::Instant::now();
+    // Written first, so that the test sees something go.
+    while begun.elapsed() < Duration::from_secs(3) || files() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} files are left", files());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     node.stop();
 }

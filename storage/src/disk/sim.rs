@@ -31,6 +31,8 @@ pub enum Fault {
     FullAt(u64),
     /// The n-th write from now (0 is the next) fails.
     WriteError(u64),
+    /// The n-th write from now finds no space, although it was set aside (a file system without room for what it notes of the write).
+    WriteFull(u64),
     /// The n-th sync from now fails; what it should have made durable stays unsynced.
     SyncError(u64),
     /// The n-th read from now fails.
@@ -625,6 +627,9 @@ impl DiskFile for SimFile {
             let mut machine = self.disk.machine.borrow_mut();
             if machine.strikes(|f| if let Fault::WriteError(n) = f { Some(n) } else { None }) {
                 return Err(self.poison(io_error("write", &self.path)));
+            }
+            if machine.strikes(|f| if let Fault::WriteFull(n) = f { Some(n) } else { None }) {
+                return Err(self.poison(StorageError::DiskFull { file: self.path.clone() }));
             }
             let limit = machine.faults.iter().find_map(|f| if let Fault::FullAt(n) = f { Some(*n) } else { None });
             let grows =

@@ -53,6 +53,8 @@ pub struct PrimaryIndex {
     len: usize,
     shard_bytes: usize,
     split_keys: usize,
+    /// Keys for which a planned shard has room.
+    each: usize,
 }
 
 impl Default for PrimaryIndex {
@@ -68,6 +70,18 @@ impl PrimaryIndex {
     }
 
     fn with_shards(keys: usize, split_keys: usize) -> PrimaryIndex {
+        let mut index = PrimaryIndex::planned(keys, split_keys);
+        index.add_shards(usize::MAX);
+        index
+    }
+
+    /// An index that will have room for `keys` keys: call [`PrimaryIndex::add_shards`] until it says that it is whole. Many keys take
+    /// much memory, and a shared core cannot touch all of it in one go (P7).
+    pub fn for_keys(keys: usize) -> PrimaryIndex {
+        PrimaryIndex::planned(keys, SPLIT_KEYS)
+    }
+
+    fn planned(keys: usize, split_keys: usize) -> PrimaryIndex {
         let mut depth = 0;
         while keys >> depth > split_keys / 6 * 5 {
             depth += 1;
@@ -75,10 +89,22 @@ impl PrimaryIndex {
         let count = 1usize << depth;
         // Two percent more than the mean, for the spread of the hash.
         let each = if keys == 0 { 0 } else { keys / count + keys / count / 50 + 8 };
-        let prefix = |i: usize| if depth == 0 { 0 } else { (i as u64) << (64 - depth) };
-        let shards: Vec<Shard> = (0..count).map(|i| Shard::new(depth, prefix(i), each, split_keys)).collect();
-        let shard_bytes = shards.iter().map(Shard::bytes).sum();
-        PrimaryIndex { directory: (0..count as u32).collect(), depth, shards, len: 0, shard_bytes, split_keys }
+        let directory = (0..count as u32).collect();
+        let shards = Vec::with_capacity(count);
+        PrimaryIndex { directory, depth, shards, len: 0, shard_bytes: 0, split_keys, each }
+    }
+
+    /// Makes up to `count` of the shards that are planned; whether there are more to make. Nothing else may be called before the last.
+    pub fn add_shards(&mut self, count: usize) -> bool {
+        let planned = 1usize << self.depth;
+        let end = planned.min(self.shards.len().saturating_add(count));
+        for number in self.shards.len()..end {
+            let prefix = if self.depth == 0 { 0 } else { (number as u64) << (64 - self.depth) };
+            let shard = Shard::new(self.depth, prefix, self.each, self.split_keys);
+            self.shard_bytes += shard.bytes();
+            self.shards.push(shard);
+        }
+        end < planned
     }
 
     /// Number of keys.

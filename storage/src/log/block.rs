@@ -22,6 +22,7 @@
 use crate::disk::BLOCK_BYTES;
 use crate::error::{Result, StorageError};
 use crate::ids::Seq;
+use bytes::Bytes;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 48;
@@ -84,10 +85,26 @@ pub(crate) fn blocks_for(framed_bytes: usize) -> u64 {
     framed_bytes.div_ceil(PAYLOAD_BYTES) as u64
 }
 
+/// A piece of a group: bytes of its own, or a record's body that is shared and never copied but into its blocks.
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// A group in the making: records framed one after the other.
 #[derive(Default)]
 pub(crate) struct Frames {
-    pub(crate) bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    len: usize,
     /// Offset of each record's frame.
     pub(crate) starts: Vec<usize>,
 }
@@ -95,19 +112,51 @@ pub(crate) struct Frames {
 impl Frames {
     /// Appends a record that `encode` writes.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.bytes.len();
-        self.starts.push(start);
-        self.bytes.extend([0; FRAME_BYTES]);
-        encode(&mut self.bytes);
-        let len = (self.bytes.len() - start - FRAME_BYTES) as u32;
-        self.bytes[start..start + FRAME_BYTES].copy_from_slice(&len.to_le_bytes());
+        self.starts.push(self.len);
+        let own = self.own();
+        let start = own.len();
+        own.extend([0; FRAME_BYTES]);
+        encode(own);
+        let len = own.len() - start - FRAME_BYTES;
+        own[start..start + FRAME_BYTES].copy_from_slice(&(len as u32).to_le_bytes());
+        self.len += FRAME_BYTES + len;
+    }
+
+    /// Appends a record that is given in pieces; they are shared, so it takes no time however long they are (P7).
+    pub(crate) fn push_shared(&mut self, pieces: Vec<Bytes>) {
+        self.starts.push(self.len);
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        self.own().extend((len as u32).to_le_bytes());
+        self.pieces.extend(pieces.into_iter().map(Piece::Shared));
+        self.len += FRAME_BYTES + len;
+    }
+
+    fn own(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.pieces.last(), Some(Piece::Own(_))) {
+            self.pieces.push(Piece::Own(Vec::new()));
+        }
+        match self.pieces.last_mut() {
+            Some(Piece::Own(bytes)) => bytes,
+            _ => unreachable!("pushed above"),
+        }
+    }
+
+    /// Bytes of all frames.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) fn blocks(&self) -> u64 {
-        blocks_for(self.bytes.len())
+        blocks_for(self.len)
     }
 
-    /// Cuts the group into blocks numbered from `number`. `segment_of` gives the segment generation of a block.
+    /// Cuts the group into blocks numbered from `number`, some at a time.
+    pub(crate) fn packer(&self, stream: StreamId, number: u64, synced: u64, mark: Seq) -> Packer<'_> {
+        Packer { frames: self, stream, number, synced, mark, packed: 0, record: 0, piece: 0, at: 0 }
+    }
+
+    /// All blocks at once. `segment_of` gives the segment generation of a block.
+    #[cfg(test)]
     pub(crate) fn pack(
         &self,
         stream: StreamId,
@@ -116,24 +165,65 @@ impl Frames {
         mark: Seq,
         segment_of: impl Fn(u64) -> u32,
     ) -> Vec<u8> {
-        let count = self.blocks() as usize;
-        let mut out = Vec::with_capacity(count * BLOCK_BYTES);
-        let mut starts = self.starts.iter().copied().peekable();
-        for (at, payload) in self.bytes.chunks(PAYLOAD_BYTES).enumerate() {
-            let begin = at * PAYLOAD_BYTES;
-            let end = begin + payload.len();
-            let first = starts.peek().copied().filter(|&s| s < end).map(|s| s - begin);
-            while starts.next_if(|&s| s < end).is_some() {}
-            let number = number + at as u64;
-            let header = BlockHeader { number, synced, mark, used: payload.len(), first };
-            push_block(stream, segment_of(number), &header, payload, &mut out);
-        }
-        out
+        self.packer(stream, number, synced, mark).next(self.blocks(), segment_of)
     }
 }
 
-fn push_block(stream: StreamId, segment: u32, header: &BlockHeader, payload: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
+/// Makes the blocks of a group, so many at a time that nobody waits for it (P7).
+pub(crate) struct Packer<'a> {
+    frames: &'a Frames,
+    stream: StreamId,
+    /// Of the group's first block.
+    number: u64,
+    synced: u64,
+    mark: Seq,
+    /// Bytes of the group that are in blocks.
+    packed: usize,
+    /// The first record that begins behind them.
+    record: usize,
+    /// Where the next byte is.
+    piece: usize,
+    at: usize,
+}
+
+impl Packer<'_> {
+    /// The next `count` blocks, or as many as are left. `segment_of` gives the segment generation of a block.
+    pub(crate) fn next(&mut self, count: u64, segment_of: impl Fn(u64) -> u32) -> Vec<u8> {
+        let left = blocks_for(self.frames.len - self.packed).min(count);
+        let mut out = Vec::with_capacity(left as usize * BLOCK_BYTES);
+        for _ in 0..left {
+            let begin = self.packed;
+            let end = self.frames.len.min(begin + PAYLOAD_BYTES);
+            let first = self.frames.starts.get(self.record).filter(|&&start| start < end).map(|&start| start - begin);
+            while self.frames.starts.get(self.record).is_some_and(|&start| start < end) {
+                self.record += 1;
+            }
+            let number = self.number + (begin / PAYLOAD_BYTES) as u64;
+            let header = BlockHeader { number, synced: self.synced, mark: self.mark, used: end - begin, first };
+            let start = out.len();
+            push_header(self.stream, segment_of(number), &header, &mut out);
+            self.copy(end - begin, &mut out);
+            seal(start, &mut out);
+        }
+        out
+    }
+
+    fn copy(&mut self, mut len: usize, out: &mut Vec<u8>) {
+        self.packed += len;
+        while len > 0 {
+            let rest = &self.frames.pieces[self.piece].bytes()[self.at..];
+            let part = &rest[..len.min(rest.len())];
+            out.extend_from_slice(part);
+            len -= part.len();
+            self.at += part.len();
+            if part.len() == rest.len() {
+                (self.piece, self.at) = (self.piece + 1, 0);
+            }
+        }
+    }
+}
+
+fn push_header(stream: StreamId, segment: u32, header: &BlockHeader, out: &mut Vec<u8>) {
     out.extend([0; 4]);
     out.extend(MAGIC.to_le_bytes());
     out.extend([VERSION, stream.kind as u8]);
@@ -146,7 +236,10 @@ fn push_block(stream: StreamId, segment: u32, header: &BlockHeader, payload: &[u
     out.extend(header.number.to_le_bytes());
     out.extend(header.synced.to_le_bytes());
     out.extend(header.mark.0.to_le_bytes());
-    out.extend_from_slice(payload);
+}
+
+/// Fills the block that begins at `start`, and puts in its checksum.
+fn seal(start: usize, out: &mut Vec<u8>) {
     out.resize(start + BLOCK_BYTES, 0);
     let crc = crc32c::crc32c(&out[start + 4..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
@@ -305,6 +398,30 @@ mod tests {
             let lens = [0, PAYLOAD_BYTES - base, 1, 2 * PAYLOAD_BYTES - base, base, 0];
             let blocks = group(&lens).pack(STREAM, 40, 40, Seq(7), |_| 5);
             assert_eq!(read(&blocks, 0), lens);
+        }
+    }
+
+    #[test]
+    fn shared_pieces_make_the_same_blocks_some_at_a_time() {
+        let bytes: Vec<u8> = (0..5 * PAYLOAD_BYTES + 17).map(|i| i as u8).collect();
+        let mut copied = Frames::default();
+        let mut shared = Frames::default();
+        for cuts in [vec![], vec![1], vec![0, 4044, 4048, 9000], vec![bytes.len()]] {
+            copied.push(|out| out.extend(b"between"));
+            shared.push(|out| out.extend(b"between"));
+            copied.push(|out| out.extend(&bytes));
+            let ends = cuts.iter().copied().chain([bytes.len()]);
+            let starts = std::iter::once(0).chain(cuts.iter().copied());
+            shared.push_shared(starts.zip(ends).map(|(a, b)| Bytes::copy_from_slice(&bytes[a..b])).collect());
+        }
+        let want = copied.pack(STREAM, 40, 40, Seq(7), |n| n as u32 / 3);
+        for step in [1, 2, 7, 1000] {
+            let (mut packer, mut got) = (shared.packer(STREAM, 40, 40, Seq(7)), Vec::new());
+            while got.len() < want.len() {
+                got.extend(packer.next(step, |n| n as u32 / 3));
+            }
+            assert_eq!(got, want, "{step} blocks at a time");
+            assert_eq!(packer.next(step, |_| 0), Vec::<u8>::new());
         }
     }
 

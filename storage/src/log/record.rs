@@ -67,17 +67,36 @@ impl CommitRecord {
 
     /// Appends the byte form.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_head(out);
+        for part in &self.parts {
+            part.encode_head(out);
+            part.body.encode(out);
+        }
+    }
+
+    /// The byte form in pieces: the rows of the parts are shared, not copied.
+    pub(crate) fn pieces(&self) -> Vec<Bytes> {
+        let (mut pieces, mut own) = (Vec::with_capacity(2 * self.parts.len() + 1), Vec::new());
+        self.encode_head(&mut own);
+        for part in &self.parts {
+            part.encode_head(&mut own);
+            match &part.body {
+                PartBody::Rows(bytes) | PartBody::Ddl(bytes) => {
+                    pieces.push(Bytes::from(std::mem::take(&mut own)));
+                    pieces.push(bytes.clone());
+                }
+                other => other.encode(&mut own),
+            }
+        }
+        pieces.push(Bytes::from(own));
+        pieces
+    }
+
+    fn encode_head(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         out.extend(self.seq.0.to_le_bytes());
         out.extend(self.txn.0.to_le_bytes());
         out.extend((self.parts.len() as u32).to_le_bytes());
-        for part in &self.parts {
-            out.extend(part.tablet.0.to_le_bytes());
-            out.extend(part.schema_version.to_le_bytes());
-            out.push(part.body.tag());
-            out.extend((part.body.encoded_len() as u32).to_le_bytes());
-            part.body.encode(out);
-        }
     }
 
     /// Reads the byte form back; bodies share `bytes`.
@@ -100,6 +119,15 @@ impl CommitRecord {
         }
         input.end()?;
         Ok(CommitRecord { seq, txn, parts })
+    }
+}
+
+impl TabletPart {
+    fn encode_head(&self, out: &mut Vec<u8>) {
+        out.extend(self.tablet.0.to_le_bytes());
+        out.extend(self.schema_version.to_le_bytes());
+        out.push(self.body.tag());
+        out.extend((self.body.encoded_len() as u32).to_le_bytes());
     }
 }
 

@@ -16,6 +16,11 @@ use std::rc::Rc;
 /// How much is zero-filled at a time: small enough that a commit beside it does not wait for the device.
 const FILL_BYTES: usize = 256 << 10;
 
+/// Blocks made and written at a time: half a mebibyte (P7).
+const PACK_BLOCKS: u64 = 128;
+/// The rows of a longer record are not copied when it is appended.
+const SHARED_BYTES: usize = 16 << 10;
+
 /// Per tablet the last number that names it.
 pub(crate) type LastNumbers = HashMap<TabletId, Seq>;
 
@@ -108,9 +113,9 @@ struct Segment {
 /// Blocks of a group that go to one segment.
 struct Piece {
     file: FileRef,
+    segment: u32,
     offset: u64,
-    from: usize,
-    to: usize,
+    blocks: u64,
 }
 
 /// The log of one core; see the module's head. Shared by the tasks of that core.
@@ -211,7 +216,10 @@ impl Log {
             return Ticket { group };
         }
         let mut pending = self.pending.borrow_mut();
-        pending.frames.push(|out| record.encode(out));
+        match record.encoded_len() > SHARED_BYTES {
+            true => pending.frames.push_shared(record.pieces()),
+            false => pending.frames.push(|out| record.encode(out)),
+        }
         pending.records.push((record.seq, record.parts.iter().map(|p| p.tablet).collect()));
         pending.space.push(space);
         let ticket = Ticket { group: Rc::clone(&pending.group) };
@@ -299,7 +307,7 @@ impl Log {
         let mark = (self.mark)();
         let pieces = self.place(pending, number, count);
         // Everything below `number` is synced: groups are written one after the other.
-        let blocks = pending.frames.pack(self.stream, number, number, mark, |n| self.segment_of(n));
+        let mut packer = pending.frames.packer(self.stream, number, number, mark);
         self.next.set(number + count);
         self.space.free.set(self.space.free.get() - count);
         if off(Rule::SyncAny) && number.is_multiple_of(2) {
@@ -308,7 +316,10 @@ impl Log {
             }
         }
         for piece in &pieces {
-            piece.file.write_at(piece.offset, &blocks[piece.from..piece.to]).await?;
+            for done in (0..piece.blocks).step_by(PACK_BLOCKS as usize) {
+                let blocks = packer.next(PACK_BLOCKS.min(piece.blocks - done), |_| piece.segment);
+                piece.file.write_at(piece.offset + done * BLOCK_BYTES as u64, &blocks).await?;
+            }
         }
         // R3: submitted only now that every block of the group, and of all groups before, is written.
         for piece in &pieces {
@@ -331,15 +342,9 @@ impl Log {
             if from >= to {
                 continue;
             }
-            let bytes = |n: u64| (n as usize) * BLOCK_BYTES;
             let offset = (from - segment.base) * BLOCK_BYTES as u64;
-            pieces.push(Piece {
-                file: Rc::clone(&segment.file),
-                offset,
-                from: bytes(from - number),
-                to: bytes(to - number),
-            });
-            let ends = pending.frames.starts.iter().skip(1).copied().chain([pending.frames.bytes.len()]);
+            pieces.push(Piece { file: Rc::clone(&segment.file), segment: segment.index, offset, blocks: to - from });
+            let ends = pending.frames.starts.iter().skip(1).copied().chain([pending.frames.len()]);
             for ((&start, end), (seq, tablets)) in pending.frames.starts.iter().zip(ends).zip(&pending.records) {
                 let first = number + start as u64 / super::block::PAYLOAD_BYTES as u64;
                 let last = number + blocks_for(end) - 1;
@@ -349,12 +354,6 @@ impl Log {
             }
         }
         pieces
-    }
-
-    fn segment_of(&self, number: u64) -> u32 {
-        let segments = self.segments.borrow();
-        let found = segments.iter().find(|s| s.base <= number && number < s.base + s.blocks);
-        found.map_or(u32::MAX, |s| s.index)
     }
 
     /// Makes one more segment ready behind the last one: a recycled file, or a new one filled with zeros.

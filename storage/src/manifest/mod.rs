@@ -82,13 +82,18 @@ impl Manifest {
     /// what the file holds is unknown.
     pub async fn append(&self, edit: Edit) -> Result<()> {
         let edit = broken_for_tests(edit);
-        if !edit.dropped {
-            // Tried on a copy first: what is durable must always replay.
-            self.state(edit.tablet).apply(&edit)?;
+        let (tablet, flushed, states) = (edit.tablet, edit.flushed, Rc::clone(&self.states));
+        if edit.dropped {
+            return self.stream.append(&Record::Edit(&edit), move || states.take_in(tablet, flushed, None)).await;
         }
-        let states = Rc::clone(&self.states);
-        let kept = edit.clone();
-        self.stream.append(&Record::Edit(&edit), move || states.take_in(&kept)).await
+        // Made on a copy first: what is durable must always replay. No other edit of this tablet can come between.
+        let mut state = self.state(tablet);
+        state.apply_but_deletes(&edit)?;
+        for (file, bytes) in &edit.deletes {
+            state.add_deletes(*file, bytes)?;
+            self.stream.disk().yield_now().await;
+        }
+        self.stream.append(&Record::Edit(&edit), move || states.take_in(tablet, flushed, Some(state))).await
     }
 
     /// Writes a checkpoint into a new file and switches to it when the edits since the last one outweigh it; whether it did. Errors of the
@@ -102,7 +107,18 @@ impl Manifest {
     }
 
     pub(crate) async fn checkpoint(&self) -> Result<()> {
-        self.stream.checkpoint(|| checkpoint_frames(&self.states.tablets.borrow(), self.states.mark.get())).await
+        let records = async || {
+            let mut checkpoint = Checkpoint::begin(self.states.mark.get());
+            let ids: Vec<TabletId> = self.states.tablets.borrow().keys().copied().collect();
+            for tablet in ids {
+                if let Some(state) = self.states.tablets.borrow().get(&tablet) {
+                    checkpoint.add(tablet, state);
+                }
+                self.stream.disk().yield_now().await;
+            }
+            checkpoint.end()
+        };
+        self.stream.checkpoint(records).await
     }
 
     /// The state of a tablet as the disk has it; the default one for a tablet without an edit.
@@ -134,30 +150,45 @@ fn broken_for_tests(mut edit: Edit) -> Edit {
 }
 
 impl States {
-    fn take_in(&self, edit: &Edit) {
-        self.mark.set(self.mark.get().max(edit.flushed));
-        let mut tablets = self.tablets.borrow_mut();
-        if edit.dropped {
-            tablets.remove(&edit.tablet);
-            return;
-        }
-        let applied = tablets.entry(edit.tablet).or_default().apply(edit);
-        debug_assert!(
-            applied.is_ok(),
-            "it was tried before it was written, and edits of a tablet come one by one: {applied:?}"
-        );
+    /// What a tablet is from now on; `None`: dropped.
+    fn take_in(&self, tablet: TabletId, flushed: Seq, state: Option<TabletState>) {
+        self.mark.set(self.mark.get().max(flushed));
+        match state {
+            Some(state) => self.tablets.borrow_mut().insert(tablet, state),
+            None => self.tablets.borrow_mut().remove(&tablet),
+        };
+    }
+}
+
+/// The records of a manifest's checkpoint in the making.
+struct Checkpoint {
+    frames: Frames,
+    count: u64,
+}
+
+impl Checkpoint {
+    fn begin(mark: Seq) -> Checkpoint {
+        let mut frames = Frames::default();
+        frames.push(|out| Record::Begin { mark }.encode(out));
+        Checkpoint { frames, count: 0 }
+    }
+
+    fn add(&mut self, tablet: TabletId, state: &TabletState) {
+        self.frames.push(|out| Record::Tablet { tablet, state }.encode(out));
+        self.count += 1;
+    }
+
+    fn end(mut self) -> Frames {
+        self.frames.push(|out| Record::End { count: self.count }.encode(out));
+        self.frames
     }
 }
 
 /// The records of a manifest's checkpoint.
 pub(crate) fn checkpoint_frames(tablets: &BTreeMap<TabletId, TabletState>, mark: Seq) -> Frames {
-    let mut frames = Frames::default();
-    frames.push(|out| Record::Begin { mark }.encode(out));
-    for (&tablet, state) in tablets {
-        frames.push(|out| Record::Tablet { tablet, state }.encode(out));
-    }
-    frames.push(|out| Record::End { count: tablets.len() as u64 }.encode(out));
-    frames
+    let mut checkpoint = Checkpoint::begin(mark);
+    tablets.iter().for_each(|(&tablet, state)| checkpoint.add(tablet, state));
+    checkpoint.end()
 }
 
 /// The records of a catalog checkpoint, with the edits behind it.
@@ -214,7 +245,7 @@ impl CatalogLog {
     /// Writes the whole catalog as it is at `seq` <= W and switches to it.
     pub async fn checkpoint(&self, seq: Seq, catalog: Bytes) -> Result<()> {
         let states = &self.states;
-        let records = || {
+        let records = async || {
             states.edits.borrow_mut().retain(|(s, _)| *s > seq);
             catalog_frames(seq, &catalog, &states.edits.borrow())
         };

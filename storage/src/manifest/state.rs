@@ -67,7 +67,12 @@ impl TabletState {
     /// Errors: `Corrupt` (without a place) for an edit that does not fit: F going back, a file that is not there or twice there,
     /// delete bytes that are no roaring bitmap.
     pub fn apply(&mut self, edit: &Edit) -> Result<()> {
-        let damage = |expected: String, found: String| StorageError::corrupt("edit", 0, expected, found);
+        self.apply_but_deletes(edit)?;
+        edit.deletes.iter().try_for_each(|(file, bytes)| self.add_deletes(*file, bytes))
+    }
+
+    /// As [`TabletState::apply`], but for the deletes: those may be long, and come one file at a time.
+    pub(super) fn apply_but_deletes(&mut self, edit: &Edit) -> Result<()> {
         if edit.flushed < self.flushed && !off(Rule::StaleF) {
             return Err(damage(
                 format!("F of tablet {} at least {}", edit.tablet, self.flushed),
@@ -87,12 +92,8 @@ impl TabletState {
             self.next_file = self.next_file.max(added.file.number + 1);
             self.files.push(added.clone());
         }
-        for (file, bytes) in &edit.deletes {
-            if !self.files.iter().any(|f| f.file == *file) {
-                return Err(damage(format!("file {} with deletes", file.path()), "no such file".to_string()));
-            }
-            let dead = self.deletes.entry(*file).or_default();
-            *dead = union(dead, bytes).map_err(|e| damage("a roaring bitmap".to_string(), e.to_string()))?;
+        if let Some((file, _)) = edit.deletes.iter().find(|(file, _)| !self.files.iter().any(|f| f.file == *file)) {
+            return Err(damage(format!("file {} with deletes", file.path()), "no such file".to_string()));
         }
         self.predicates.extend(edit.predicates.iter().cloned());
         self.predicates.retain(|(seq, _)| *seq > edit.predicates_folded);
@@ -100,6 +101,17 @@ impl TabletState {
         self.next_file = self.next_file.max(edit.next_file);
         Ok(())
     }
+
+    /// Adds the deletes of one file of an edit.
+    pub(super) fn add_deletes(&mut self, file: FileId, bytes: &[u8]) -> Result<()> {
+        let dead = self.deletes.entry(file).or_default();
+        *dead = union(dead, bytes).map_err(|e| damage("a roaring bitmap".to_string(), e.to_string()))?;
+        Ok(())
+    }
+}
+
+fn damage(expected: String, found: String) -> StorageError {
+    StorageError::corrupt("edit", 0, expected, found)
 }
 
 fn union(a: &[u8], b: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -20,8 +20,8 @@ pub const MANIFEST_DIR: &str = "manifest";
 const ALLOCATE_BYTES: u64 = 256 << 10;
 /// A checkpoint is due when the edits since the last one are longer than this, and than the checkpoint itself.
 const EDITS_BYTES_MAX: u64 = 1 << 20;
-/// How much of a checkpoint is written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+/// Blocks made and written at a time: half a mebibyte.
+const WRITE_BLOCKS: u64 = 128;
 
 /// Where a stream goes on: plain data, so that recovery can send it to the owner core.
 #[derive(Clone, Debug)]
@@ -98,6 +98,11 @@ impl EditStream {
         })
     }
 
+    /// The data directory.
+    pub(crate) fn disk(&self) -> &DiskRef {
+        &self.disk
+    }
+
     /// Appends a record; durable on return, and `on_durable` has run. Concurrent callers share a write and an fdatasync.
     ///
     /// Errors: `DiskFull` before anything is written: nothing has changed. Any other is fatal: what the file holds is unknown.
@@ -134,13 +139,19 @@ impl EditStream {
             file.allocate(end.next_multiple_of(ALLOCATE_BYTES)).await?;
         }
         let number = self.number.get();
-        let blocks = frames.pack(self.stream, next, next, Seq::ZERO, |_| number);
         let written = async {
-            file.write_at(next * BLOCK_BYTES as u64, &blocks).await?;
+            write_blocks(&file, self.stream, next, number, frames).await?;
             file.sync().await
         };
-        written.await.inspect_err(|e| {
-            self.broken.borrow_mut().get_or_insert(e.clone());
+        written.await.map_err(|e| {
+            // Some of it may be there by now, whatever the reason: not the "nothing has changed" of a full disk.
+            let e = match e {
+                StorageError::DiskFull { file } => {
+                    StorageError::Io { call: "write", file, reason: "no space, although it was set aside".to_string() }
+                }
+                e => e,
+            };
+            self.broken.borrow_mut().get_or_insert(e).clone()
         })?;
         self.next.set(next + count);
         Ok(())
@@ -155,13 +166,13 @@ impl EditStream {
     /// Writes what `records` gives into the next file and switches to it. `records` is asked when no edit is on its way.
     ///
     /// Errors: of the disk, before the switch: the old file goes on.
-    pub(crate) async fn checkpoint(&self, records: impl FnOnce() -> Frames) -> Result<()> {
+    pub(crate) async fn checkpoint(&self, records: impl AsyncFnOnce() -> Frames) -> Result<()> {
         let _turn = self.writing.hold().await;
         if let Some(e) = &*self.broken.borrow() {
             return Err(e.clone());
         }
         let (old, number) = (self.number.get(), self.number.get() + 1);
-        let made = write_checkpoint(&self.disk, self.stream, number, &records()).await;
+        let made = write_checkpoint(&self.disk, self.stream, number, &records().await).await;
         let made = match made {
             Ok(()) => self.disk.sync_dir(MANIFEST_DIR).await,
             Err(e) => Err(e),
@@ -192,14 +203,19 @@ impl EditStream {
     }
 }
 
+/// Writes a group from block `first` on, some blocks at a time (P7).
+async fn write_blocks(file: &FileRef, stream: StreamId, first: u64, number: u32, frames: &Frames) -> Result<()> {
+    let mut packer = frames.packer(stream, first, first, Seq::ZERO);
+    for done in (0..frames.blocks()).step_by(WRITE_BLOCKS as usize) {
+        file.write_at((first + done) * BLOCK_BYTES as u64, &packer.next(WRITE_BLOCKS, |_| number)).await?;
+    }
+    Ok(())
+}
+
 /// Writes and syncs a file that begins with a checkpoint; its name is durable once the directory is synced.
 pub(crate) async fn write_checkpoint(disk: &DiskRef, stream: StreamId, number: u32, frames: &Frames) -> Result<()> {
     let file = disk.create(&stream_path(stream, number)).await?;
-    let blocks = frames.pack(stream, 0, 0, Seq::ZERO, |_| number);
-    for (at, piece) in blocks.chunks(WRITE_BYTES).enumerate() {
-        file.write_at((at * WRITE_BYTES) as u64, piece).await?;
-        disk.yield_now().await;
-    }
+    write_blocks(&file, stream, 0, number, frames).await?;
     // R16: what was read at a start is durable here before anything is built on it.
     if !off(Rule::NoResyncEdit) {
         file.sync().await?;

@@ -259,3 +259,18 @@ proptest! {
         let _ = decode(&bytes, "f", 0);
     }
 }
+
+/// Callers undo what an edit names when the disk was full: that must mean that nothing of the edit can come back.
+#[test]
+fn a_write_that_finds_no_space_is_fatal_and_not_a_full_disk() {
+    block_on(async {
+        let sim = SimDisk::new(1);
+        let manifest = new_manifest(&sim.disk()).await;
+        manifest.append(edit(1, 5)).await.unwrap();
+        sim.fail(Fault::WriteFull(0));
+        for _ in 0..2 {
+            assert_eq!(manifest.append(edit(1, 6)).await.unwrap_err().kind(), ErrorKind::Io);
+        }
+        assert_eq!(manifest.flushed(TabletId(1)), Some(Seq(5)));
+    });
+}

@@ -118,13 +118,15 @@ fn pack(column: &ArrayRef, width: u32, tags: &mut [u64]) {
 /// Finds which rows of a batch count: the last one of each key. Open addressing over row numbers, from the last row to the first, so
 /// that who comes first stays.
 pub(super) struct LastOfEachKey {
+    /// Row number + 1; 0 is an empty place.
     table: Vec<u32>,
     lost: Vec<u32>,
 }
 
 impl LastOfEachKey {
     pub(super) fn new(rows: usize) -> LastOfEachKey {
-        LastOfEachKey { table: vec![u32::MAX; (rows * 2).next_power_of_two()], lost: Vec::new() }
+        // Zeros come from the kernel page by page, when they are first touched; any other value would be written here in one go (P7).
+        LastOfEachKey { table: vec![0; (rows * 2).next_power_of_two()], lost: Vec::new() }
     }
 
     /// Looks at a range of rows; ranges come from the last to the first.
@@ -135,11 +137,11 @@ impl LastOfEachKey {
             let mut at = crate::key::mix64(tag) as usize & mask;
             loop {
                 match self.table[at] {
-                    u32::MAX => {
-                        self.table[at] = row as u32;
+                    0 => {
+                        self.table[at] = row as u32 + 1;
                         break;
                     }
-                    other if keys.tags[other as usize] == tag && same_key(keys, other as usize, row) => {
+                    other if keys.tags[other as usize - 1] == tag && same_key(keys, other as usize - 1, row) => {
                         self.lost.push(row as u32);
                         break;
                     }

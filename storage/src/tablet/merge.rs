@@ -15,18 +15,20 @@ use crate::schema::TabletSchema;
 use crate::segment::{Segment, SegmentWriter, WriteOptions};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{interleave, take_record_batch};
+use arrow::compute::{interleave, take};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Rows of a sorted run in memory: sorting one takes about a millisecond.
-const RUN_ROWS: usize = 8192;
+/// Rows of a sorted run in memory: sorting one takes half a millisecond.
+const RUN_ROWS: usize = 4096;
 /// Rows read from a file at a time; a multiple of a vector.
-const BLOCK_ROWS: u32 = 8192;
+const BLOCK_ROWS: u32 = 4096;
 /// Rows handed to the writer at a time.
 const OUT_ROWS: usize = 4096;
+/// Rows handled between two yields (P7).
+const SLICE_ROWS: usize = 1024;
 
 /// Sort keys of some rows: the first sixteen bytes as a number, and the whole keys only if one is longer.
 struct SortKeys {
@@ -128,31 +130,40 @@ impl Merge {
                 };
                 let (piece, origin) = select(piece, begin, mask)?;
                 if rows + origin.len() > RUN_ROWS && rows > 0 {
-                    self.add_run(input, std::mem::take(&mut parts))?;
+                    self.add_run(input, std::mem::take(&mut parts)).await?;
                     rows = 0;
-                    self.env.disk.yield_now().await;
                 }
                 rows += origin.len();
                 parts.push((piece, origin));
             }
         }
-        self.add_run(input, parts)
+        self.add_run(input, parts).await
     }
 
-    fn add_run(&mut self, input: usize, parts: Vec<(RecordBatch, Vec<u32>)>) -> Result<()> {
+    async fn add_run(&mut self, input: usize, parts: Vec<(RecordBatch, Vec<u32>)>) -> Result<()> {
         let Some(schema) = parts.first().map(|part| part.0.schema()) else { return Ok(()) };
         let batch = arrow::compute::concat_batches(&schema, parts.iter().map(|part| &part.0))?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        self.env.disk.yield_now().await;
         let origin: Vec<u32> = parts.into_iter().flat_map(|part| part.1).collect();
         let keys = SortKeys::new(self.encoder.encode_all(&batch)?);
+        self.env.disk.yield_now().await;
         let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
         // The row number as the last criterion makes it stable.
         order.sort_unstable_by(|&a, &b| keys.compare(a as usize, &keys, b as usize).then(a.cmp(&b)));
+        self.env.disk.yield_now().await;
         let sorted = keys.take(&order);
         let origin = order.iter().map(|&row| origin[row as usize]).collect();
-        let batch = take_record_batch(&batch, &UInt32Array::from(order))?;
+        let order = UInt32Array::from(order);
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for column in batch.columns() {
+            columns.push(take(column, &order, None)?);
+            self.env.disk.yield_now().await;
+        }
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(schema, columns, &rows)?;
         let block = Rc::new(Block { batch, keys: sorted, origin });
         self.runs.push(Run { input, blocks: [block].into(), file: None, current: None, at: 0 });
         Ok(())
@@ -215,19 +226,21 @@ impl Merge {
             while end < block.origin.len() && next.is_none_or(|next| self.below(number, &block, end, next)) {
                 end += 1;
             }
-            let run = &mut self.runs[number];
             let slot = picks.block(number, &block);
+            let input = self.runs[number].input;
             for row in start..end {
-                if let Some(to) = maps.get_mut(run.input).and_then(|map| map.get_mut(block.origin[row] as usize)) {
+                if let Some(to) = maps.get_mut(input).and_then(|map| map.get_mut(block.origin[row] as usize)) {
                     *to = ordinal;
                 }
                 ordinal += 1;
                 picks.rows.push((slot, row));
             }
-            run.at = end;
-            if picks.rows.len() >= OUT_ROWS {
-                output.write(picks.take(&self.columns)?).await?;
+            self.runs[number].at = end;
+            if picks.rows.len() / SLICE_ROWS != (picks.rows.len() - (end - start)) / SLICE_ROWS {
                 self.env.disk.yield_now().await;
+            }
+            if picks.rows.len() >= OUT_ROWS {
+                output.write(picks.take(&self.columns, &self.env).await?).await?;
             }
             if self.runs[number].at >= block.origin.len() && !self.advance(number).await? {
                 heap.swap_remove(0);
@@ -235,7 +248,7 @@ impl Merge {
             self.sink(&mut heap, 0);
         }
         if !picks.rows.is_empty() {
-            output.write(picks.take(&self.columns)?).await?;
+            output.write(picks.take(&self.columns, &self.env).await?).await?;
         }
         Ok(())
     }
@@ -287,17 +300,24 @@ impl Merge {
             let batch = file.segment.read(&self.columns, file.next, len).await?;
             let begin = file.next;
             file.next += len;
+            if let Some((rowset, view)) = &mut file.rowset {
+                while !view.catch_up(&rowset.dead.borrow(), SLICE_ROWS) {
+                    self.env.disk.yield_now().await;
+                }
+            }
             let mut mask = file.rowset.as_mut().and_then(|(rowset, view)| view.live(&rowset.dead.borrow(), begin, len));
             for delete in &file.deletes {
                 let dies = matches_all(delete, &batch)?;
                 mask = Some(mask.map_or(!&dies, |mask| &mask & &!&dies));
             }
+            self.env.disk.yield_now().await;
             let (batch, origin) = select(batch, begin, mask)?;
+            self.env.disk.yield_now().await;
             if !origin.is_empty() {
                 let keys = SortKeys::new(self.encoder.encode_all(&batch)?);
                 run.blocks.push_back(Rc::new(Block { batch, keys, origin }));
+                self.env.disk.yield_now().await;
             }
-            self.env.disk.yield_now().await;
         }
     }
 }
@@ -345,14 +365,15 @@ impl Picks {
         self.places[run]
     }
 
-    fn take(&mut self, columns: &[usize]) -> Result<RecordBatch> {
+    async fn take(&mut self, columns: &[usize], env: &TabletEnv) -> Result<RecordBatch> {
         let schema = self.blocks[0].batch.schema();
         let rows = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
-        let gather = |&column: &usize| -> Result<ArrayRef> {
-            let arrays: Vec<&dyn Array> = self.blocks.iter().map(|b| b.batch.column(column).as_ref()).collect();
-            Ok(interleave(&arrays, &self.rows)?)
-        };
-        let arrays = columns.iter().map(gather).collect::<Result<Vec<_>>>()?;
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        for &column in columns {
+            env.disk.yield_now().await;
+            let from: Vec<&dyn Array> = self.blocks.iter().map(|b| b.batch.column(column).as_ref()).collect();
+            arrays.push(interleave(&from, &self.rows)?);
+        }
         self.blocks.clear();
         self.rows.clear();
         Ok(RecordBatch::try_new_with_options(schema, arrays, &rows)?)
@@ -423,8 +444,13 @@ impl Output<'_> {
 }
 
 /// A map for `rows` input rows, none of which has a place yet.
-pub(super) fn blank_map(rows: u32) -> Vec<u32> {
-    vec![RowMap::DROPPED; rows as usize]
+pub(super) async fn blank_map(rows: u32, env: &TabletEnv) -> Vec<u32> {
+    let mut map = Vec::with_capacity(rows as usize);
+    while map.len() < rows as usize {
+        map.resize(rows.min(map.len() as u32 + 64 * 1024) as usize, RowMap::DROPPED);
+        env.disk.yield_now().await;
+    }
+    map
 }
 
 /// The greatest commit that can be in any of these rowsets.

@@ -88,7 +88,7 @@ impl Default for TabletLimits {
             segment_rows: 2 << 20,
             tier_files: 4,
             dead_percent: 30,
-            slice_rows: 4096,
+            slice_rows: 512,
         }
     }
 }
@@ -163,6 +163,8 @@ pub struct Tablet {
     index_ready: Cell<bool>,
     flushing: Cell<bool>,
     compacting: Cell<bool>,
+    /// R11: what only snapshots below this read may be gone. Shared with the scans.
+    oldest: Rc<Cell<Seq>>,
 }
 
 struct State {
@@ -225,6 +227,7 @@ impl Tablet {
             index_ready: Cell::new(true),
             flushing: Cell::new(false),
             compacting: Cell::new(false),
+            oldest: Rc::default(),
         })
     }
 
@@ -269,6 +272,16 @@ impl Tablet {
         self.stats().memory_bytes
     }
 
+    /// Bytes of memory that only older snapshots read: replaced positions, when rows died, memtables that were rewritten.
+    pub fn kept_bytes(&self) -> usize {
+        let state = self.state.borrow();
+        let kept = |rowset: &Rc<Rowset>| match rowset.until.get() < Seq::MAX {
+            true => rowset.memory_bytes(),
+            false => rowset.dead.borrow().log_bytes(),
+        };
+        state.history.bytes() + state.rowsets.iter().map(kept).sum::<usize>()
+    }
+
     /// Sizes. Costs a walk over the rowsets.
     pub fn stats(&self) -> TabletStats {
         let state = self.state.borrow();
@@ -302,7 +315,8 @@ impl Tablet {
         stats
     }
 
-    /// What a snapshot at `at` reads; holds its rowsets, so that no file goes under it (R15). `at` is pinned and <= W.
+    /// What a snapshot at `at` reads; holds its rowsets, so that no file goes under it (R15). `at` is <= W, and pinned: once the pin is
+    /// gone and others have been reclaimed for, reading it on is an error.
     pub fn snapshot(&self, at: Seq) -> TabletSnapshot {
         let state = self.state.borrow();
         let within = |rowset: &&Rc<Rowset>| rowset.from <= at && at < rowset.until.get();
@@ -312,12 +326,19 @@ impl Tablet {
             state.predicates.clone(),
             self.arrow.clone(),
             self.env.disk.clone(),
+            self.oldest.clone(),
         )
+    }
+
+    /// R11: an error when what a snapshot at `at` needs may be gone.
+    fn check_age(&self, at: Seq) -> Result<()> {
+        check_age(at, self.oldest.get())
     }
 
     /// R11, R12, R13: frees what only snapshots below `oldest` read (`oldest` is the least pin, or W without one), and returns the files
     /// that nobody reads any more, for the caller to remove. A file that a fragment still holds is returned by a later call (R15).
     pub fn reclaim(&self, oldest: Seq) -> Vec<FileId> {
+        self.oldest.set(self.oldest.get().max(oldest));
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let mut gone = Vec::new();
@@ -365,6 +386,10 @@ impl Tablet {
         state.next_file += 1;
         FileId { tablet: self.id, number: state.next_file - 1 }
     }
+}
+
+fn check_age(at: Seq, oldest: Seq) -> Result<()> {
+    if at < oldest { Err(StorageError::SnapshotTooOld { at, oldest }) } else { Ok(()) }
 }
 
 impl State {

@@ -18,6 +18,10 @@ use std::sync::Arc;
 
 /// Rows whose keys are read at a time; a multiple of a vector.
 const KEY_ROWS: u32 = 8192;
+/// Rows whose keys are handled between two yields (P7).
+const SLICE_ROWS: usize = 2048;
+/// Empty shards of the index, of up to 90 KiB each, made between two yields.
+const SHARDS: usize = 4;
 
 impl Tablet {
     /// The tablet as its files tell it at F. The caller then replays the records above F, in order (R15, R16).
@@ -76,7 +80,10 @@ impl Tablet {
         // Nothing writes meanwhile: stage, apply and rewrites come through here first.
         let rowsets: Vec<Rc<Rowset>> = self.state.borrow().rowsets.clone();
         let live = rowsets.iter().map(|rowset| (rowset.rows() - rowset.dead.borrow().dead()) as usize).sum();
-        let mut index = PrimaryIndex::with_capacity(live);
+        let mut index = PrimaryIndex::for_keys(live);
+        while index.add_shards(SHARDS) {
+            self.env.disk.yield_now().await;
+        }
         for rowset in &rowsets {
             self.index_rowset(&mut index, rowset).await?;
         }
@@ -92,16 +99,25 @@ impl Tablet {
         while start < segment.rows() {
             let len = KEY_ROWS.min(segment.rows() - start);
             let batch = segment.read(&columns, start, len).await?;
-            let tags = self.codec.tag(&batch)?.tags;
-            let rows: Vec<u32> = {
-                let dead = rowset.dead.borrow();
-                (start..start + len).filter(|&row| !dead.is_dead(row)).collect()
-            };
-            let live: Vec<u64> = rows.iter().map(|row| tags[(row - start) as usize]).collect();
-            index.insert_all(&live, |i| Locator { slot: rowset.slot, row: rows[i] });
+            for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
+                let batch = batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from));
+                self.index_rows(index, rowset, start + from as u32, &batch)?;
+                self.env.disk.yield_now().await;
+            }
             start += len;
-            self.env.disk.yield_now().await;
         }
+        Ok(())
+    }
+
+    /// Adds the live rows of a batch of key columns, whose first row is `first`.
+    fn index_rows(&self, index: &mut PrimaryIndex, rowset: &Rowset, first: u32, batch: &RecordBatch) -> Result<()> {
+        let tags = self.codec.tag(batch)?.tags;
+        let rows: Vec<u32> = {
+            let dead = rowset.dead.borrow();
+            (first..first + batch.num_rows() as u32).filter(|&row| !dead.is_dead(row)).collect()
+        };
+        let live: Vec<u64> = rows.iter().map(|row| tags[(row - first) as usize]).collect();
+        index.insert_all(&live, |i| Locator { slot: rowset.slot, row: rows[i] });
         Ok(())
     }
 
@@ -112,23 +128,24 @@ impl Tablet {
         let mut start = 0;
         while start < segment.rows() {
             let len = KEY_ROWS.min(segment.rows() - start);
-            builder.add(self.codec.tag(&segment.read(&columns, start, len).await?)?);
+            let batch = segment.read(&columns, start, len).await?;
+            for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
+                builder.add(self.codec.tag(&batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from)))?);
+                self.env.disk.yield_now().await;
+            }
             start += len;
-            self.env.disk.yield_now().await;
         }
         Ok(builder.finish())
     }
 
-    /// The keys of all rows of a batch, in slices.
-    pub(super) async fn tag_keys(&self, batch: &RecordBatch) -> Result<TaggedKeys> {
-        let rows = KEY_ROWS as usize;
-        if batch.num_rows() <= rows {
-            return self.codec.tag(batch);
-        }
+    /// The keys of all rows of some batches, in slices.
+    pub(super) async fn tag_keys(&self, batches: impl Iterator<Item = &RecordBatch>) -> Result<TaggedKeys> {
         let mut builder = KeysBuilder::default();
-        for start in (0..batch.num_rows()).step_by(rows) {
-            builder.add(self.codec.tag(&batch.slice(start, rows.min(batch.num_rows() - start)))?);
-            self.env.disk.yield_now().await;
+        for batch in batches {
+            for start in (0..batch.num_rows()).step_by(SLICE_ROWS) {
+                builder.add(self.codec.tag(&batch.slice(start, SLICE_ROWS.min(batch.num_rows() - start)))?);
+                self.env.disk.yield_now().await;
+            }
         }
         Ok(builder.finish())
     }

@@ -18,7 +18,7 @@ use super::merge::{self, Merge, Written, blank_map};
 use super::policy::Rewrite;
 use super::{DeleteWhere, Tablet};
 use crate::delvector::roaring_bytes;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::{FileId, Seq};
 use crate::manifest::{Edit, FileMeta, Manifest};
 use crate::rowset::{RowMap, Rowset, RowsetData};
@@ -26,10 +26,11 @@ use crate::rules::{Rule, off};
 use crate::segment::Segment;
 use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
+use roaring::RoaringBitmap;
 use std::rc::Rc;
 
 /// Deaths translated, and index entries re-pointed, between two yields.
-const SLICE: usize = 16 * 1024;
+const SLICE: usize = 1024;
 
 /// What a rewrite did.
 #[derive(Clone, Debug, Default)]
@@ -98,15 +99,32 @@ impl Tablet {
         self.index().await?;
         let Some(mut job) = self.begin(&kind, w) else { return Ok(RewriteReport::default()) };
         let (written, maps) = self.build(&job).await?;
-        let mut deaths = Deaths::new(&job, &written, maps);
-        self.prepare(&mut job, &written).await?;
+        let result = self.finish(&mut job, &written, maps, append).await;
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ResourceExhausted) {
+            // R2: nothing has changed, and the disk may be full: the outputs must not fill it further at every attempt. What cannot be
+            // removed now goes at the next start.
+            let _ = self.unlink(&written.iter().map(|output| output.file).collect::<Vec<_>>()).await;
+        }
+        result
+    }
+
+    /// From the outputs to the switch.
+    async fn finish(
+        &self,
+        job: &mut Job<'_>,
+        written: &[Written],
+        maps: Vec<Vec<u32>>,
+        append: impl AsyncFn(Edit) -> Result<()>,
+    ) -> Result<RewriteReport> {
+        let mut deaths = Deaths::new(job, written, maps);
+        self.prepare(job, written).await?;
         let turn = self.editing.hold().await;
-        deaths.catch_up(self, &job).await;
-        let edit = self.edit(&job);
+        deaths.catch_up(self, job).await;
+        let edit = self.edit(job).await;
         let (flushed, added, removed) = (edit.flushed, edit.added.clone(), edit.removed.clone());
         append(edit).await?;
         // The last deaths are translated and the switch made without an await between them.
-        deaths.catch_up(self, &job).await;
+        deaths.catch_up(self, job).await;
         let report = RewriteReport {
             done: true,
             snapshot: job.c,
@@ -117,7 +135,7 @@ impl Tablet {
             added: added.iter().map(|meta| meta.file).collect(),
             removed,
         };
-        let moved = self.switch(&mut job, &written, deaths, flushed);
+        let moved = self.switch(job, written, deaths, flushed);
         drop(turn);
         self.repoint(&moved).await;
         Ok(report)
@@ -178,7 +196,7 @@ impl Tablet {
         let mut merge = Merge::new(self.schema.clone(), self.env.clone());
         let mut maps = Vec::with_capacity(job.inputs.len());
         for (input, rowset) in job.inputs.iter().enumerate() {
-            maps.push(blank_map(rowset.rows()));
+            maps.push(blank_map(rowset.rows(), &self.env).await);
             let mut view = rowset.dead.borrow().view(job.c);
             let deletes = job.deletes.iter().filter(|delete| delete.seq > rowset.clean).cloned().collect::<Vec<_>>();
             let Some(memtable) = rowset.memtable() else {
@@ -219,12 +237,27 @@ impl Tablet {
 
     /// R15: the edit, built when no other of this tablet is on its way: F as it is now, or as this flush makes it, and the deaths up to it
     /// on every file, outputs included [stale-f, edit-no-dels, edit-others-only].
-    fn edit(&self, job: &Job<'_>) -> Edit {
+    ///
+    /// The deaths are gathered in slices after the rest is chosen, in one step. They are complete then, because nothing above W is
+    /// flushed, and stay, because those above the old F are not folded.
+    async fn edit(&self, job: &Job<'_>) -> Edit {
+        let (mut edit, dying) = self.edit_without_deaths(job);
+        for (file, rowset, after) in dying {
+            let deaths = self.deaths(&rowset, after, edit.flushed).await;
+            if !deaths.is_empty() {
+                edit.deletes.push((file, roaring_bytes(&deaths)));
+            }
+        }
+        edit
+    }
+
+    /// The edit, and for each file the rowset whose deaths after a number belong to it.
+    fn edit_without_deaths(&self, job: &Job<'_>) -> (Edit, Vec<(FileId, Rc<Rowset>, Seq)>) {
         let state = self.state.borrow();
         let now = if off(Rule::StaleF) { job.c } else { state.flushed };
         let (before, flushed) = (state.flushed, if job.flush { job.c.max(state.flushed) } else { now });
         let mut edit = Edit { tablet: self.id, flushed, next_file: state.next_file, ..Edit::default() };
-        let mut clean = flushed;
+        let (mut clean, mut dying) = (flushed, Vec::new());
         for rowset in state.rowsets.iter().filter(|rowset| rowset.until.get() == Seq::MAX) {
             let Some((_, meta)) = rowset.file() else { continue };
             if job.inputs.iter().any(|input| Rc::ptr_eq(input, rowset)) {
@@ -233,14 +266,14 @@ impl Tablet {
                 if !rowset.in_manifest.get() {
                     edit.added.push(meta.clone());
                 }
-                push_deaths(&mut edit, meta.file, rowset, before, flushed);
+                dying.push((meta.file, rowset.clone(), before));
                 clean = clean.min(rowset.clean);
             }
         }
         for output in &job.hidden {
             if let Some((_, meta)) = output.file() {
                 edit.added.push(meta.clone());
-                push_deaths(&mut edit, meta.file, output, job.c, flushed);
+                dying.push((meta.file, output.clone(), job.c));
                 clean = clean.min(output.clean);
             }
         }
@@ -248,7 +281,20 @@ impl Tablet {
         edit.predicates_folded = clean;
         let kept = state.predicates.iter().filter(|p| p.seq > before && p.seq <= flushed && p.seq > clean);
         edit.predicates = kept.map(|p| (p.seq, p.predicates.clone())).collect();
-        edit
+        (edit, dying)
+    }
+
+    /// The rows that died with a number in (after, through], gathered in slices.
+    async fn deaths(&self, rowset: &Rowset, after: Seq, through: Seq) -> RoaringBitmap {
+        let (mut rows, mut next) = (RoaringBitmap::new(), rowset.dead.borrow().position_after(after));
+        let end = rowset.dead.borrow().position_after(through);
+        while next < end {
+            let slice = (end - next).min(SLICE as u64);
+            rows.extend(rowset.dead.borrow().logged_from(next).take(slice as usize).map(|death| death.0));
+            next += slice;
+            self.env.disk.yield_now().await;
+        }
+        rows
     }
 
     /// R14: one step. Returns the slots whose positions go through a map from now on.
@@ -292,14 +338,6 @@ impl Tablet {
             self.env.disk.yield_now().await;
         }
         self.state.borrow_mut().slots.set_repointed(moved);
-    }
-}
-
-fn push_deaths(edit: &mut Edit, file: FileId, rowset: &Rowset, after: Seq, through: Seq) {
-    let dead = rowset.dead.borrow();
-    let mut rows = dead.logged(after, through).map(|death| death.0).peekable();
-    if rows.peek().is_some() {
-        edit.deletes.push((file, roaring_bytes(rows)));
     }
 }
 

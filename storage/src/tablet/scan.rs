@@ -4,8 +4,8 @@
 //!
 //! A snapshot holds its rowsets by `Rc`, so that rewriting and reclaiming go on under it (R15).
 
-use super::DeleteWhere;
 use super::predicate::evaluate;
+use super::{DeleteWhere, check_age};
 use crate::delvector::DeadView;
 use crate::disk::DiskRef;
 use crate::error::{Result, StorageError};
@@ -18,6 +18,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter};
 use arrow::datatypes::SchemaRef;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 /// Rows of a piece: eight vectors.
 const PIECE_ROWS: u32 = 8 * VECTOR_ROWS;
 const VECTOR_ROWS: u32 = crate::encoding::VECTOR_ROWS as u32;
+/// Deaths above the snapshot that a scan takes note of between two yields (P7).
+const CATCH_UP: usize = 4096;
 /// When fewer than one row in this many survives, single values are decoded instead of ranges.
 const SPARSE: usize = 64;
 
@@ -72,6 +75,7 @@ pub struct TabletSnapshot {
     deletes: Rc<Vec<Rc<DeleteWhere>>>,
     schema: SchemaRef,
     disk: DiskRef,
+    oldest: Rc<Cell<Seq>>,
 }
 
 impl TabletSnapshot {
@@ -81,8 +85,9 @@ impl TabletSnapshot {
         deletes: Rc<Vec<Rc<DeleteWhere>>>,
         schema: SchemaRef,
         disk: DiskRef,
+        oldest: Rc<Cell<Seq>>,
     ) -> TabletSnapshot {
-        TabletSnapshot { at, rowsets, deletes, schema, disk }
+        TabletSnapshot { at, rowsets, deletes, schema, disk, oldest }
     }
 
     /// Its number.
@@ -106,6 +111,7 @@ impl TabletSnapshot {
             table_columns: self.schema.fields().len(),
             schema,
             disk: self.disk,
+            oldest: self.oldest,
             current: None,
             ready: VecDeque::new(),
             pending: Vec::new(),
@@ -125,6 +131,8 @@ pub struct TabletScan {
     table_columns: usize,
     schema: SchemaRef,
     disk: DiskRef,
+    /// What only snapshots below this read may be gone (R11).
+    oldest: Rc<Cell<Seq>>,
     current: Option<Cursor>,
     ready: VecDeque<RecordBatch>,
     pending: Vec<RecordBatch>,
@@ -159,7 +167,8 @@ impl TabletScan {
 
     /// The next rows; `None` at the end. Batches are never empty.
     ///
-    /// Errors: `Invalid` for a column that is not there or a value of another type than its column; `Corrupt`; those of the disk.
+    /// Errors: `Invalid` for a column that is not there or a value of another type than its column; `SnapshotTooOld` when its pin was
+    /// taken away; `Corrupt`; those of the disk.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.check()?;
         loop {
@@ -186,6 +195,7 @@ impl TabletScan {
     }
 
     fn check(&self) -> Result<()> {
+        check_age(self.at, self.oldest.get())?;
         let used = self.spec.columns.iter().copied().chain(self.spec.predicates.iter().map(Predicate::column));
         match used.filter(|&column| column >= self.table_columns).max() {
             Some(column) => Err(StorageError::Invalid(format!("column {column} of {}", self.table_columns))),
@@ -241,6 +251,11 @@ impl TabletScan {
             Piece::File { rows, .. } => (rows.start, rows.len()),
         };
         let vectors = rows.div_ceil(VECTOR_ROWS as usize) as u64;
+        while !cursor.view.catch_up(&cursor.rowset.dead.borrow(), CATCH_UP) {
+            self.disk.yield_now().await;
+        }
+        // Here, in one step with the look at the dead rows: they may be folded at any await.
+        check_age(self.at, self.oldest.get())?;
         let live = cursor.view.live(&cursor.rowset.dead.borrow(), first, rows as u32);
         if live.as_ref().is_some_and(|live| live.count_set_bits() == 0) {
             self.counters.vectors_pruned += vectors;

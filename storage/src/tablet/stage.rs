@@ -10,6 +10,7 @@ use super::recent::Ticket;
 use super::{State, Tablet};
 use crate::error::{Result, StorageError};
 use crate::index::Locator;
+use crate::key::Keys;
 use crate::log::{PartBody, StagedFile, TabletPart};
 use crate::rows::{self, Rows};
 use crate::rowset::{Rowset, Slots};
@@ -22,8 +23,13 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Keys probed between two yields.
+/// Keys probed together: the pages of a file are opened once for all of them.
 const PROBE_KEYS: usize = 8192;
+/// Keys looked at between two yields (P7).
+const SLICE_KEYS: usize = 1024;
+/// Rows, and about as many bytes, of a batch in memory that are handled in one go (P7).
+const PIECE_ROWS: usize = 4096;
+const PIECE_BYTES: usize = 512 << 10;
 
 /// A batch that is ready to be committed. Dropping it forgets it; files it wrote are removed by [`Tablet::discard`] or at the next start.
 #[must_use = "a staged batch is committed by apply or given up by discard"]
@@ -124,20 +130,100 @@ fn batch_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(bytes).sum()
 }
 
+/// Which rows of all batches are deletes; `None` when there is no such mark.
+fn joined_deletes(rows: &[Rows]) -> Option<BooleanBuffer> {
+    rows.iter().any(|rows| rows.deletes.is_some()).then(|| {
+        let mut bits = BooleanBufferBuilder::new(rows.iter().map(Rows::len).sum());
+        for rows in rows {
+            match &rows.deletes {
+                Some(deletes) => bits.append_buffer(deletes),
+                None => bits.append_n(rows.len(), false),
+            }
+        }
+        bits.finish()
+    })
+}
+
+/// Rows in their order, gathered and cut into pieces that are handled in one go.
+fn pieces(rows: Vec<Rows>) -> Vec<Vec<Rows>> {
+    let (mut pieces, mut piece, mut count, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
+    for rows in rows {
+        let all = batch_bytes(&rows.batch);
+        let parts = (all / PIECE_BYTES + 1).max(rows.len().div_ceil(PIECE_ROWS));
+        let step = rows.len().div_ceil(parts).max(1);
+        for start in (0..rows.len()).step_by(step) {
+            let len = step.min(rows.len() - start);
+            let deletes = rows.deletes.as_ref().map(|deletes| deletes.slice(start, len));
+            if !piece.is_empty() && (count + len > PIECE_ROWS || bytes + all / parts > PIECE_BYTES) {
+                pieces.push(std::mem::take(&mut piece));
+                (count, bytes) = (0, 0);
+            }
+            (count, bytes) = (count + len, bytes + all / parts);
+            piece.push(Rows { batch: rows.batch.slice(start, len), deletes });
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
 impl Tablet {
-    /// Stages rows: see the head of this file. Several batches of one transaction are staged and applied one after the other.
+    /// Stages rows that came in any number of batches, the later ones written over the earlier ones. Many become files, few are staged
+    /// in pieces that are small enough to be handled in one go (P7). What it gives is applied in this order, under one number.
+    ///
+    /// Errors: as [`Tablet::stage`]; nothing is left behind.
+    pub async fn stage_all(&self, rows: Vec<Rows>) -> Result<Vec<Staged>> {
+        if self.is_big(&rows) {
+            self.check_rowsets()?;
+            let chosen = self.choose(&rows).await?;
+            return Ok(vec![self.stage_files(rows, chosen).await?]);
+        }
+        let mut staged = Vec::new();
+        for piece in pieces(rows) {
+            let piece = self.join(piece)?;
+            self.env.disk.yield_now().await;
+            staged.push(self.stage(piece).await?);
+        }
+        Ok(staged)
+    }
+
+    /// Whether rows go to files.
+    fn is_big(&self, rows: &[Rows]) -> bool {
+        let limits = &self.env.limits;
+        rows.iter().map(Rows::len).sum::<usize>() > limits.staged_rows
+            || rows.iter().map(|rows| batch_bytes(&rows.batch)).sum::<usize>() > limits.staged_bytes
+    }
+
+    /// Some batches as one, which shares its memory with no other: a memtable that keeps it is charged for what it shows.
+    fn join(&self, mut rows: Vec<Rows>) -> Result<Rows> {
+        if rows.len() == 1 && rows[0].len() < SLICE_KEYS {
+            // So few are copied by the memtable.
+            return Ok(rows.remove(0));
+        }
+        let deletes = joined_deletes(&rows);
+        let schema = if deletes.is_some() { rows::relaxed(&self.schema) } else { self.arrow.clone() };
+        // One batch alone would be given back as the slice that it may be; beside an empty one it is copied.
+        let empty = RecordBatch::new_empty(schema.clone());
+        let batches = rows.iter().map(|rows| &rows.batch).chain([&empty]);
+        Ok(Rows { batch: concat_batches(&schema, batches)?, deletes })
+    }
+
+    /// Stages one batch: see the head of this file. Several batches of one transaction are staged and applied one after the other.
     ///
     /// Errors: `Invalid` for rows of another shape, NULL in a NOT NULL column, a delete without a primary key; `Limit` when compaction
     /// does not keep up; those of the disk.
     pub async fn stage(&self, rows: Rows) -> Result<Staged> {
         self.check_rowsets()?;
-        let chosen = self.choose(&rows).await?;
-        let limits = &self.env.limits;
-        if rows.len() > limits.staged_rows || batch_bytes(&rows.batch) > limits.staged_bytes {
-            return self.stage_files(rows, chosen).await;
+        let one = std::slice::from_ref(&rows);
+        let chosen = self.choose(one).await?;
+        if self.is_big(one) {
+            return self.stage_files(vec![rows], chosen).await;
         }
         let normal = self.normalize(&rows, chosen)?;
+        self.env.disk.yield_now().await;
         let part = self.rows_part(&normal)?;
+        self.env.disk.yield_now().await;
         self.stage_memory(normal, part).await
     }
 
@@ -179,7 +265,7 @@ impl Tablet {
 
     /// Replay: stages the rows of a record, in memory whatever their number.
     pub(super) async fn stage_again(&self, rows: Rows, part: TabletPart) -> Result<Staged> {
-        let chosen = self.choose(&rows).await?;
+        let chosen = self.choose(std::slice::from_ref(&rows)).await?;
         self.stage_memory(self.normalize(&rows, chosen)?, part).await
     }
 
@@ -202,30 +288,38 @@ impl Tablet {
     }
 
     /// Checks the rows and finds the last one of each key, in slices.
-    async fn choose(&self, rows: &Rows) -> Result<Chosen> {
-        let batch = &rows.batch;
-        if batch.num_columns() != self.arrow.fields().len() {
-            let (found, expected) = (batch.num_columns(), self.arrow.fields().len());
-            return Err(StorageError::Invalid(format!("rows of {found} columns for a tablet of {expected}")));
+    async fn choose(&self, rows: &[Rows]) -> Result<Chosen> {
+        for rows in rows {
+            self.check(rows)?;
         }
-        let deletes = rows.deletes.as_ref().is_some_and(|d| d.count_set_bits() > 0);
         if !self.is_primary() {
-            if deletes {
-                return Err(StorageError::Invalid("a row delete needs a primary key".into()));
-            }
             return Ok(Chosen { keys: TaggedKeys::default(), lost: Vec::new() });
         }
-        self.check_keys(batch)?;
-        let keys = self.tag_keys(batch).await?;
-        let mut last = LastOfEachKey::new(batch.num_rows());
-        let mut end = batch.num_rows();
+        let keys = self.tag_keys(rows.iter().map(|rows| &rows.batch)).await?;
+        let mut last = LastOfEachKey::new(keys.tags.len());
+        let mut end = keys.tags.len();
         while end > 1 {
-            let start = end.saturating_sub(PROBE_KEYS);
+            let start = end.saturating_sub(SLICE_KEYS);
             last.scan(&keys, start..end);
             end = start;
             self.env.disk.yield_now().await;
         }
         Ok(Chosen { keys, lost: last.lost() })
+    }
+
+    fn check(&self, rows: &Rows) -> Result<()> {
+        let batch = &rows.batch;
+        if batch.num_columns() != self.arrow.fields().len() {
+            let (found, expected) = (batch.num_columns(), self.arrow.fields().len());
+            return Err(StorageError::Invalid(format!("rows of {found} columns for a tablet of {expected}")));
+        }
+        if self.is_primary() {
+            return self.check_keys(batch);
+        }
+        match rows.deletes.as_ref().is_some_and(|d| d.count_set_bits() > 0) {
+            true => Err(StorageError::Invalid("a row delete needs a primary key".into())),
+            false => Ok(()),
+        }
     }
 
     /// Brings a small batch into the order in which it is applied.
@@ -294,35 +388,59 @@ impl Tablet {
         let mut at = vec![Locator::NONE; keys.tags.len()];
         for first in (0..keys.tags.len()).step_by(PROBE_KEYS) {
             let last = keys.tags.len().min(first + PROBE_KEYS);
-            let groups = self.state.borrow().candidates(&keys.tags[first..last]);
+            let mut groups = Candidates::new();
+            for start in (first..last).step_by(SLICE_KEYS) {
+                let tags = &keys.tags[start..last.min(start + SLICE_KEYS)];
+                self.state.borrow().candidates(tags, start as u32, &mut groups);
+                self.env.disk.yield_now().await;
+            }
             for (rowset, mut rows) in groups.into_values() {
                 rows.sort_unstable();
-                let numbers: Vec<u32> = rows.iter().map(|row| row.0).collect();
-                let stored = rowset.take(&self.schema.key_positions(), &numbers).await?;
-                let stored = self.codec.encode(&stored)?;
-                for (i, &(row, key)) in rows.iter().enumerate() {
-                    let key = first + key as usize;
-                    if stored.get(i) == encoded.get(key) {
-                        at[key] = Locator { slot: rowset.slot, row };
-                    }
+                // A file is read page by page, with other tasks in between; of memory a slice at a time is copied.
+                let together = if rowset.memtable().is_some() { SLICE_KEYS } else { PROBE_KEYS };
+                for rows in rows.chunks(together) {
+                    self.verify(&rowset, rows, &encoded, &mut at).await?;
                 }
             }
-            self.env.disk.yield_now().await;
         }
         Ok(ProbedKeys { keys, at })
     }
 
+    /// Compares the keys of candidates (row, index of the key) with those that are looked for.
+    async fn verify(
+        &self,
+        rowset: &Rc<Rowset>,
+        candidates: &[(u32, u32)],
+        wanted: &Keys,
+        at: &mut [Locator],
+    ) -> Result<()> {
+        let numbers: Vec<u32> = candidates.iter().map(|row| row.0).collect();
+        let stored = rowset.take(&self.schema.key_positions(), &numbers).await?;
+        for (slice, candidates) in candidates.chunks(SLICE_KEYS).enumerate() {
+            let stored = self.codec.encode(&stored.slice(slice * SLICE_KEYS, candidates.len()))?;
+            for (i, &(row, key)) in candidates.iter().enumerate() {
+                if stored.get(i) == wanted.get(key as usize) {
+                    at[key as usize] = Locator { slot: rowset.slot, row };
+                }
+            }
+            self.env.disk.yield_now().await;
+        }
+        Ok(())
+    }
+
     /// R6: a big batch is sorted into segment files, which are synced before the number. What the writer refuses (NULL in a NOT NULL
     /// column) fails here as well.
-    async fn stage_files(&self, rows: Rows, chosen: Chosen) -> Result<Staged> {
+    async fn stage_files(&self, rows: Vec<Rows>, chosen: Chosen) -> Result<Staged> {
         self.index().await?;
-        let kept = chosen.kept(rows.len());
+        let kept = chosen.kept(rows.iter().map(Rows::len).sum());
         drop(chosen);
-        let gone = rows.deletes.as_ref().map(|deletes| &kept & deletes).filter(|gone| gone.count_set_bits() > 0);
+        let gone = joined_deletes(&rows).map(|deletes| &kept & &deletes).filter(|gone| gone.count_set_bits() > 0);
         let upserts = match &gone {
             Some(gone) => &kept & &!gone,
             None => kept,
         };
+        let batches = self.numbered(&rows, gone.is_some())?;
+        drop(rows);
         let mut files = Vec::new();
         for (mask, deletes) in [(Some(upserts), false), (gone, true)] {
             let Some(mask) = mask.filter(|mask| mask.count_set_bits() > 0) else { continue };
@@ -330,12 +448,12 @@ impl Tablet {
             let schema = if deletes { self.relaxed_schema() } else { self.schema.clone() };
             let mut merge = Merge::new(schema, self.env.clone());
             let mut live = |first: u32, batch: &RecordBatch| Ok(Some(mask.slice(first as usize, batch.num_rows())));
-            merge.add_memory(0, &[(0, rows.batch.clone())], Some(&mut live)).await?;
+            merge.add_memory(0, &batches, Some(&mut live)).await?;
             for written in merge.write(self, &mut []).await? {
                 files.push(StagedFile { file: written.file, rows: written.rows, bytes: written.bytes, deletes });
             }
         }
-        drop(rows);
+        drop(batches);
         let ticket = self.open_ticket();
         let mut segments = Vec::with_capacity(files.len());
         for file in &files {
@@ -343,6 +461,20 @@ impl Tablet {
         }
         let part = self.part_of(PartBody::Files(files));
         Ok(Staged { part, body: StagedBody::Files(segments), ticket })
+    }
+
+    /// The batches under one schema, each with the number of its first row.
+    fn numbered(&self, rows: &[Rows], deletes: bool) -> Result<Vec<(u32, RecordBatch)>> {
+        let schema = if deletes { rows::relaxed(&self.schema) } else { self.arrow.clone() };
+        let mut first = 0;
+        let number = |rows: &Rows| {
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            let batch = RecordBatch::try_new_with_options(schema.clone(), rows.batch.columns().to_vec(), &options)
+                .map_err(|e| StorageError::Invalid(format!("rows do not fit the table: {e}")))?;
+            first += rows.len() as u32;
+            Ok((first - rows.len() as u32, batch))
+        };
+        rows.iter().map(number).collect()
     }
 
     /// Opens a staged file, and reads and probes its keys.
@@ -372,15 +504,13 @@ impl Tablet {
 pub(super) type Candidates = BTreeMap<u16, (Rc<Rowset>, Vec<(u32, u32)>)>;
 
 impl State {
-    /// The rows that may hold the keys of these hashed tags.
-    pub(super) fn candidates(&self, tags: &[u64]) -> Candidates {
+    /// Adds the rows that may hold the keys of these hashed tags; the first of them is key number `first`.
+    fn candidates(&self, tags: &[u64], first: u32, groups: &mut Candidates) {
         let mut found = Vec::with_capacity(tags.len());
         self.index.candidates(tags, &mut found);
-        let mut groups = Candidates::new();
         for (key, locator) in found {
-            self.group(&mut groups, locator, key);
+            self.group(groups, locator, first + key);
         }
-        groups
     }
 
     /// Adds one position, translated, to its rowset's group.

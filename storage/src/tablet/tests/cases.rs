@@ -1,7 +1,9 @@
 //! Single scenarios.
 
 use super::*;
+use crate::log::PartBody;
 use futures_lite::future::block_on;
+use std::collections::BTreeMap;
 
 fn row(v: i32) -> Option<Row> {
     Some((Some(v), Some(format!("text {v}"))))
@@ -218,5 +220,85 @@ fn a_table_without_key_and_sort_columns_keeps_all_rows() {
         let before = all(&tablet, Seq(3)).await;
         assert_eq!((before.len(), flush(&tablet, Seq(3), &edits).await.rows_out), (90, 0));
         assert_eq!(all(&tablet, Seq(3)).await, before);
+    });
+}
+
+/// R11: once what only older snapshots need was reclaimed, reading one of them is an error, never other rows.
+#[test]
+fn a_snapshot_that_is_reclaimed_for_is_an_error_and_not_wrong() {
+    block_on(async {
+        for shape in [Shape::BigInt, Shape::Varchar] {
+            let (sim, edits) = (SimDisk::new(1), Edits::default());
+            let tablet = new_tablet(shape, &sim, small_limits()).await;
+            let many: Vec<_> = (0..20).map(|id| (id, row(id as i32))).collect();
+            commit(&tablet, 1, shape, &many).await;
+            flush(&tablet, Seq(1), &edits).await;
+            let columns = (0..tablet.schema().columns.len()).collect();
+            let spec = ScanSpec { columns, batch_rows: 4, ..ScanSpec::default() };
+            // One that has begun to read, one that has not, and one that is as old as what is kept.
+            let mut begun = tablet.snapshot(Seq(1)).scan(spec.clone());
+            assert!(begun.next().await.unwrap().is_some());
+            let mut waiting = tablet.snapshot(Seq(1)).scan(spec.clone());
+            commit(&tablet, 2, shape, &[(3, row(30)), (4, None)]).await;
+            flush(&tablet, Seq(2), &edits).await;
+            tablet.reclaim(Seq(2));
+            for scan in [&mut begun, &mut waiting, &mut tablet.snapshot(Seq(1)).scan(spec.clone())] {
+                let error = scan.next().await.unwrap_err();
+                assert!(matches!(error, StorageError::SnapshotTooOld { at: Seq(1), oldest: Seq(2) }), "{error}");
+            }
+            let error = tablet.get(Seq(1), &shape.keys(&[3]), &[]).await.unwrap_err();
+            assert!(matches!(error, StorageError::SnapshotTooOld { .. }), "{error}");
+            assert_eq!(all(&tablet, Seq(2)).await.len(), 19);
+        }
+    });
+}
+
+/// R2: a manifest that finds the disk full leaves everything as it was, the files too: every attempt would leave some behind.
+#[test]
+fn a_rewrite_whose_edit_finds_the_disk_full_leaves_no_file() {
+    block_on(async {
+        let (sim, edits, shape) = (SimDisk::new(1), Edits::default(), Shape::Varchar);
+        let tablet = new_tablet(shape, &sim, small_limits()).await;
+        let many: Vec<_> = (0..20).map(|id| (id, row(id as i32))).collect();
+        commit(&tablet, 1, shape, &many).await;
+        let before = sim.files();
+        let full = async |_| Err(StorageError::DiskFull { file: "manifest".into() });
+        assert!(tablet.rewrite_through(Rewrite::Flush, Seq(1), full).await.is_err());
+        assert_eq!(sim.files(), before);
+        assert_eq!(all(&tablet, Seq(1)).await.len(), 20);
+        assert!(flush(&tablet, Seq(1), &edits).await.done);
+        assert_eq!(all(&tablet, Seq(1)).await.len(), 20);
+    });
+}
+
+/// Rows that come in many batches are as good as one: small ones in pieces, many of them as files; later ones win.
+#[test]
+fn many_batches_are_staged_as_one() {
+    block_on(async {
+        for shape in [Shape::BigInt, Shape::Varchar, Shape::Collisions, Shape::Duplicate] {
+            for (ids, files) in [(4u32, false), (6000, false), (9000, true)] {
+                let sim = SimDisk::new(1);
+                let limits = TabletLimits { staged_rows: 20_000, ..TabletLimits::default() };
+                let tablet = new_tablet(shape, &sim, limits).await;
+                let batches: Vec<Vec<(u32, Option<Row>)>> = (0..3)
+                    .map(|batch| (batch * 10..batch * 10 + ids).map(|id| (id, row((id + batch) as i32))).collect())
+                    .chain((shape != Shape::Duplicate).then(|| vec![(1, None), (2, row(7))]))
+                    .collect();
+                let rows = batches.iter().map(|rows| shape.rows(rows)).collect();
+                let staged = tablet.stage_all(rows).await.unwrap();
+                assert_eq!(matches!(staged[0].part().body, PartBody::Files(_)), files, "{ids} rows");
+                for staged in staged {
+                    let part = tablet.part(&staged);
+                    tablet.apply(Seq(1), &part, Some(staged)).await.unwrap();
+                }
+                let mut last: BTreeMap<u32, Option<Row>> = BTreeMap::new();
+                batches.iter().flatten().for_each(|(id, row)| drop(last.insert(*id, row.clone())));
+                let want: Vec<_> = match shape {
+                    Shape::Duplicate => batches.concat(),
+                    _ => last.into_iter().filter(|(_, row)| row.is_some()).collect(),
+                };
+                assert_eq!(all(&tablet, Seq(1)).await, sorted(shape, &want), "{ids} rows");
+            }
+        }
     });
 }
