@@ -59,6 +59,7 @@ macro_rules! counters {
 counters! {
     queries = "starling_queries_total", "statements that read, finished";
     queries_failed = "starling_queries_failed_total", "statements that ended with an error";
+    plans = "starling_plans_total", "statements planned from their syntax; the others ran by plans that were kept, or without";
     connections = "starling_connections_total", "connections accepted";
     loads = "starling_loads_total", "transactions committed";
     loads_failed = "starling_loads_failed_total", "transactions that failed or were aborted";
@@ -89,6 +90,10 @@ impl CoreMetrics {
 
     pub fn query_failed(&self) {
         add(&self.queries_failed, 1);
+    }
+
+    pub(crate) fn planned(&self) {
+        add(&self.plans, 1);
     }
 
     pub fn connection_accepted(&self) {

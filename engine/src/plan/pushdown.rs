@@ -2,7 +2,7 @@
 //! exact or does not happen, so that the filter need not be evaluated again above the scan.
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{InList, Like};
+use datafusion::logical_expr::expr::{InList, Like, Placeholder};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use starling_storage::schema::{ColumnType, CompareOp, Predicate, Scalar, TabletSchema};
 
@@ -66,8 +66,24 @@ fn column(expr: &Expr, schema: &TabletSchema) -> Option<u32> {
 fn literal(expr: &Expr, column: u32, schema: &TabletSchema) -> Option<Scalar> {
     match expr {
         Expr::Literal(value, _) => scalar(value, schema.columns[column as usize].ty),
+        Expr::Placeholder(placeholder) => stand_in(placeholder, schema.columns[column as usize].ty),
         _ => None,
     }
+}
+
+/// Some value for a placeholder of the column's own type, where storage can evaluate every value of that type: what it will be is known when the plan is
+/// made physical. Not FLOAT and DOUBLE, whose zeros and NaN are left to expressions.
+fn stand_in(placeholder: &Placeholder, ty: ColumnType) -> Option<Scalar> {
+    if placeholder.field.as_ref()?.data_type() != &super::table::sql_type(ty) {
+        return None;
+    }
+    Some(match ty {
+        ColumnType::Boolean => Scalar::Bool(true),
+        ColumnType::LargeInt | ColumnType::Decimal { .. } => Scalar::Wide(1),
+        ColumnType::Char(_) | ColumnType::Varchar(_) => Scalar::Text(String::new()),
+        ColumnType::Float | ColumnType::Double => return None,
+        _ => Scalar::Int(1),
+    })
 }
 
 fn comparison(left: &Expr, op: CompareOp, right: &Expr, schema: &TabletSchema) -> Option<Predicate> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, Statistics, stats::Precision};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Result, Statistics, internal_err, stats::Precision};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use starling_storage::schema::{ColumnType, TabletSchema};
@@ -68,9 +69,14 @@ impl TableProvider for StarlingTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
-        let predicates: Vec<_> =
-            filters.iter().filter_map(|f| pushdown::predicates(f, &self.table.schema)).flatten().collect();
-        // What is not exact stays above the scan as a filter, and the limit then is not pushed down to here.
+        let mut predicates = Vec::new();
+        for filter in filters {
+            // What is not exact stays above the scan as a filter, and the limit then is not pushed down to here.
+            match pushdown::predicates(filter, &self.table.schema) {
+                Some(exact) if !has_placeholder(filter) => predicates.extend(exact),
+                _ => return internal_err!("{filter} was taken for exact"),
+            }
+        }
         Ok(Arc::new(ScanExec::new(self.table.clone(), self.cores, columns, predicates, limit, self.rows)?))
     }
 
@@ -87,4 +93,9 @@ impl TableProvider for StarlingTable {
         statistics.num_rows = self.rows.map_or(Precision::Absent, |rows| Precision::Inexact(rows as usize));
         Some(statistics)
     }
+}
+
+fn has_placeholder(expr: &Expr) -> bool {
+    // The closure never fails.
+    expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_)))).unwrap_or(true)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::Array;
 use sqlparser::ast;
 
+use super::plan_cache::Cached;
 use super::prepared::PreparedStatement;
 use super::{
     ColumnMeta, Done, Outcome, Param, RowSet, Run, Session, SqlType, check_user_variable, create_table, plan_cache,
@@ -29,7 +30,7 @@ thread_local! {
     static PLAN: std::cell::RefCell<Option<PlanContext>> = const { std::cell::RefCell::new(None) };
 }
 
-fn plan_context(cores: u16) -> PlanContext {
+pub(super) fn plan_context(cores: u16) -> PlanContext {
     PLAN.with_borrow_mut(|plan| match plan {
         Some(plan) if plan.cores == cores => plan.clone(),
         other => other.insert(PlanContext::new(cores)).clone(),
@@ -41,8 +42,8 @@ impl Session {
         if let Some(outcome) = self.insert_literals(sql, run).await? {
             return Ok(outcome);
         }
-        let key = self.plan_key(sql);
-        if let Some(planned) = key.as_ref().and_then(plan_cache::get) {
+        let key = self.plan_key(sql, String::new());
+        if let Some(Cached::Plan(planned)) = key.as_ref().and_then(plan_cache::get) {
             self.state.borrow_mut().warnings.clear();
             return self.run_plan(planned, run).await;
         }
@@ -60,10 +61,11 @@ impl Session {
     }
 
     /// The key of a statement's plan in the cache; `None`: it is not to be kept.
-    fn plan_key(&self, sql: &str) -> Option<plan_cache::Key> {
+    pub(super) fn plan_key(&self, sql: &str, params: String) -> Option<plan_cache::Key> {
         let state = self.state.borrow();
-        plan_cache::is_eligible(sql).then(|| plan_cache::Key {
+        plan_cache::is_eligible(sql, &params).then(|| plan_cache::Key {
             text: sql.to_string(),
+            params,
             database: state.database.clone(),
             catalog: self.core().catalog().version(),
             variables: state.variables.planning_key(),
@@ -71,7 +73,7 @@ impl Session {
     }
 
     /// Runs a query: by primary key where it is such a read, else through the planner, whose plan is kept where it may be.
-    async fn query(
+    pub(super) async fn query(
         &self,
         query: ast::Query,
         texts: Option<Vec<String>>,
@@ -92,7 +94,7 @@ impl Session {
         let system = self.system_state(shallow && mentions_processlist(&query)).await?;
         let planned = self.plan(query, texts, system).await?;
         if let (Some(key), true) = (key, planned.is_reusable) {
-            plan_cache::put(key, planned.clone());
+            plan_cache::put(key, Cached::Plan(planned.clone()));
         }
         self.run_plan(planned, run).await
     }
@@ -243,6 +245,7 @@ impl Session {
         system: SystemState,
     ) -> Result<PlannedQuery> {
         let context = self.bind_context(system);
+        self.core().metrics().planned();
         self.core().planner().run(move || bind::plan_query(query, texts.as_deref(), &context)).await?
     }
 
@@ -442,6 +445,9 @@ impl Session {
             && let Some(read) = statement.point(&self.core().catalog(), self.database().as_deref())
             && let Some(outcome) = self.point_read(&read, &params, run).await?
         {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.bound_query(statement, &params, run).await? {
             return Ok(outcome);
         }
         let parsed = statement.bind(&params)?;

@@ -11,12 +11,13 @@
 //! | `insert`, `literals`, `sink`, `partial` | INSERT, its fast exit; its options and where rows go; columns that are left out (R7) |
 //! | `change` | UPDATE and DELETE (R7) |
 //! | `point` | reads by primary key without planner |
-//! | `prepared` | `?` parameters |
+//! | `prepared`, `bound` | `?` parameters; queries that have some |
 //! | `plan_cache` | plans of identical texts |
 //!
 //! Core: the one that accepted the connection; `Rc`, never sent. `execute` runs one statement at a time; `cancel` may be called from another task of
 //! the core while it runs.
 
+mod bound;
 mod change;
 mod create_table;
 mod execute;

@@ -1,13 +1,16 @@
-//! Plans of statements that came before, by their text: a dashboard that refreshes asks the same every time. One cache a core.
+//! Plans of statements that came before, by their text and, of prepared ones, by what their parameters are: a dashboard that refreshes asks the same
+//! every time. One cache a core.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use starling_storage::ids::Seq;
 
 use crate::limits::{CACHED_PLANS_MAX, CACHED_STATEMENT_BYTES_MAX};
 use crate::sql::bind::PlannedQuery;
+use crate::sql::template::Template;
 
 /// After this long a plan is made again: tables have grown since.
 const AGE_MAX: Duration = Duration::from_secs(30);
@@ -16,6 +19,8 @@ const AGE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub text: String,
+    /// What the plan takes for granted of the parameters: types of those it can be run with other values of, values of the others.
+    pub params: String,
     pub database: Option<String>,
     /// Version of the catalog.
     pub catalog: Seq,
@@ -23,8 +28,16 @@ pub(super) struct Key {
     pub variables: String,
 }
 
+/// What is kept.
+#[derive(Clone)]
+pub(super) enum Cached {
+    Plan(PlannedQuery),
+    /// Some parameters are placeholders.
+    Template(Arc<Template>),
+}
+
 struct Entry {
-    plan: PlannedQuery,
+    plan: Cached,
     made: Instant,
     used: u64,
 }
@@ -39,12 +52,12 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 
-/// Whether a text may be kept.
-pub(super) fn is_eligible(text: &str) -> bool {
-    text.len() <= CACHED_STATEMENT_BYTES_MAX
+/// Whether a text may be kept, with what is said of its parameters.
+pub(super) fn is_eligible(text: &str, params: &str) -> bool {
+    text.len() + params.len() <= CACHED_STATEMENT_BYTES_MAX
 }
 
-pub(super) fn get(key: &Key) -> Option<PlannedQuery> {
+pub(super) fn get(key: &Key) -> Option<Cached> {
     CACHE.with_borrow_mut(|cache| {
         cache.clock += 1;
         let clock = cache.clock;
@@ -58,7 +71,7 @@ pub(super) fn get(key: &Key) -> Option<PlannedQuery> {
     })
 }
 
-pub(super) fn put(key: Key, plan: PlannedQuery) {
+pub(super) fn put(key: Key, plan: Cached) {
     CACHE.with_borrow_mut(|cache| {
         if cache.entries.len() >= CACHED_PLANS_MAX {
             // The least recently used tenth goes, so that this happens rarely.

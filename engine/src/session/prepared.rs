@@ -1,9 +1,11 @@
-//! Prepared statements: the text is parsed once, parameters become literals of the syntax tree at each execution.
+//! Prepared statements: the text is parsed once; at each execution parameters become literals of the syntax tree, or values of a plan that is kept.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use datafusion::common::ScalarValue;
 use sqlparser::ast::{self, Expr, Value, VisitMut, VisitorMut};
 
 use starling_storage::ids::Seq;
@@ -12,9 +14,10 @@ use super::Param;
 use super::point::{self, PointRead};
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
+use crate::sql::depth::SHALLOW;
 use crate::sql::statement::{InsertSource, InsertValue, Statement};
 use crate::sql::walk::walk_mut;
-use crate::sql::{self, Parsed};
+use crate::sql::{self, Parsed, template};
 
 /// A parsed statement with parameters.
 pub(super) struct PreparedStatement {
@@ -22,6 +25,8 @@ pub(super) struct PreparedStatement {
     parsed: Parsed,
     /// The read by primary key that the statement is, under one version of the catalog and in one database.
     point: RefCell<Option<(Seq, Option<String>, Option<Rc<PointRead>>)>>,
+    /// Parameters that may be placeholders of a plan (`sql::template`); it may turn out that they may not.
+    placeholders: RefCell<BTreeSet<usize>>,
 }
 
 impl PreparedStatement {
@@ -32,7 +37,14 @@ impl PreparedStatement {
                 let text = "This command is not supported in the prepared statement protocol yet";
                 Err(EngineError::new(1295, b"HY000", text))
             }
-            _ => Ok(PreparedStatement { text: text.to_string(), parsed, point: RefCell::new(None) }),
+            statement => {
+                let placeholders = match statement {
+                    Statement::Query(query) if parsed.depth <= SHALLOW => template::candidates(query),
+                    _ => BTreeSet::new(),
+                };
+                let (text, placeholders) = (text.to_string(), RefCell::new(placeholders));
+                Ok(PreparedStatement { text, parsed, point: RefCell::new(None), placeholders })
+            }
         }
     }
 
@@ -62,8 +74,29 @@ impl PreparedStatement {
         self.parsed.params
     }
 
+    /// Whether plans of the statement may be kept: a query, without hints.
+    pub(super) fn is_plain_query(&self) -> bool {
+        matches!(self.parsed.statement, Statement::Query(_)) && self.parsed.hints.is_empty() && self.parsed.depth <= SHALLOW
+    }
+
+    /// The parameters that may be placeholders and have values that may, as the binder would make literals of them.
+    pub(super) fn placeholder_values(&self, params: &[Param]) -> template::Values {
+        let value = |number: &usize| Some((*number, params.get(number - 1)?.literal()?));
+        self.placeholders.borrow().iter().filter_map(value).collect()
+    }
+
+    /// These parameters cannot be placeholders; `None`: none can.
+    pub(super) fn refuse_placeholders(&self, refused: Option<&BTreeSet<usize>>) {
+        self.placeholders.borrow_mut().retain(|number| refused.is_some_and(|refused| !refused.contains(number)));
+    }
+
     /// The statement with literals for its parameters. Error 1210 when their number is wrong.
     pub(super) fn bind(&self, params: &[Param]) -> Result<Parsed> {
+        self.bind_all_but(params, &template::Values::new())
+    }
+
+    /// As `bind`, without those that stay placeholders.
+    pub(super) fn bind_all_but(&self, params: &[Param], placeholders: &template::Values) -> Result<Parsed> {
         if params.len() != self.parsed.params {
             let text =
                 format!("Incorrect arguments to EXECUTE: {} parameters, {} values", self.parsed.params, params.len());
@@ -72,7 +105,7 @@ impl PreparedStatement {
         let mut parsed = self.parsed.clone();
         parsed.params = 0;
         if !params.is_empty() {
-            bind_statement(&mut parsed.statement, &mut Binder { params });
+            bind_statement(&mut parsed.statement, &mut Binder { params, placeholders });
         }
         Ok(parsed)
     }
@@ -104,6 +137,7 @@ fn bind_statement(statement: &mut Statement, binder: &mut Binder) {
 
 struct Binder<'a> {
     params: &'a [Param],
+    placeholders: &'a template::Values,
 }
 
 impl Binder<'_> {
@@ -116,7 +150,11 @@ impl Binder<'_> {
     fn param_of(&self, expr: &Expr) -> Option<&Param> {
         let Expr::Value(value) = expr else { return None };
         let Value::Placeholder(name) = &value.value else { return None };
-        self.params.get(name.trim_start_matches('?').parse::<usize>().ok()?.checked_sub(1)?)
+        let number = name.trim_start_matches('?').parse::<usize>().ok()?;
+        if self.placeholders.contains_key(&number) {
+            return None;
+        }
+        self.params.get(number.checked_sub(1)?)
     }
 
     fn value(&mut self, value: &mut InsertValue) {
@@ -169,6 +207,16 @@ impl Param {
             // While a statement is described its parameters are NULL.
             Param::Null => Some(1),
             _ => None,
+        }
+    }
+
+    /// What the binder makes of the literal that `expr` writes; `None` for what has more to it (NULL, DOUBLE, numbers past BIGINT).
+    fn literal(&self) -> Option<ScalarValue> {
+        match self {
+            Param::Null | Param::Float(_) | Param::Double(_) => None,
+            Param::Int(value) => Some(ScalarValue::Int64(Some(*value))),
+            Param::UInt(value) => i64::try_from(*value).ok().map(|value| ScalarValue::Int64(Some(value))),
+            other => Some(ScalarValue::Utf8(Some(other.text()))),
         }
     }
 

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::optimizer::{Analyzer, Optimizer, OptimizerConfig, OptimizerContext};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
 use starling_storage::ids::TableId;
@@ -64,13 +64,36 @@ pub struct BoundQuery {
 pub fn plan_query(query: ast::Query, texts: Option<&[String]>, context: &BindContext) -> Result<PlannedQuery> {
     let bound = bind_query(query, texts, context)?;
     let plan = plan::plan_query(&bound.plan, &context.plan)?;
-    let system = context.database.as_deref().is_some_and(|db| db.eq_ignore_ascii_case(INFORMATION_SCHEMA));
-    let is_reusable = !bound.is_volatile && !system && plan.is_reusable();
+    let is_reusable = !bound.is_volatile && !is_in_system_database(context) && plan.is_reusable();
     Ok(PlannedQuery { plan, columns: bound.columns, is_reusable })
 }
 
 /// Binds and optimises a query.
-pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &BindContext) -> Result<BoundQuery> {
+pub fn bind_query(query: ast::Query, texts: Option<&[String]>, context: &BindContext) -> Result<BoundQuery> {
+    let bound = bind(query, texts, &[], context)?;
+    let plan = analyse(bound.plan, &bound.options)?;
+    let plan = optimise(plan, &bound.options)?;
+    let columns = retyped(bound.columns, &bound.types, &plan);
+    Ok(BoundQuery { plan, columns, is_volatile: bound.is_volatile })
+}
+
+/// A query bound to tables and functions; nothing is typed by our rules yet.
+pub(super) struct Bound {
+    pub plan: LogicalPlan,
+    pub columns: Vec<ColumnMeta>,
+    /// The types of the result's columns in `plan`.
+    pub types: Vec<DataType>,
+    pub is_volatile: bool,
+    pub options: Arc<ConfigOptions>,
+}
+
+/// `params`: the types of placeholders that the query still has.
+pub(super) fn bind(
+    mut query: ast::Query,
+    texts: Option<&[String]>,
+    params: &[Option<FieldRef>],
+    context: &BindContext,
+) -> Result<Bound> {
     let labels = labels::labels(&query, texts);
     apply_row_limit(&mut query, context.row_limit);
     let resolved = names::resolve_query(&mut query, context.values.as_ref())?;
@@ -80,17 +103,26 @@ pub fn bind_query(mut query: ast::Query, texts: Option<&[String]>, context: &Bin
     let options = with_time_zone(config.options(), context.values.as_ref());
     let provider = Context::new(context, &options);
     let binder = SqlToRel::new_with_options(&provider, types::parser_options());
-    let plan = binder.sql_statement_to_plan(statement)?;
-    let mut columns = columns(&plan, &labels, &resolved.written);
-    let bound: Vec<DataType> = plan.schema().fields().iter().map(|field| field.data_type().clone()).collect();
-    let plan = optimise(plan, &options)?;
-    // The type rules give an expression its type; it had another while it was bound.
-    for ((column, bound), field) in columns.iter_mut().zip(&bound).zip(plan.schema().fields()) {
+    let mut planner = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
+    let plan = binder.sql_statement_to_plan_with_context(statement, &mut planner)?;
+    let columns = columns(&plan, &labels, &resolved.written);
+    let types = plan.schema().fields().iter().map(|field| field.data_type().clone()).collect();
+    Ok(Bound { plan, columns, types, is_volatile: resolved.is_volatile, options })
+}
+
+/// The type rules give an expression its type; it had another while it was bound.
+pub(super) fn retyped(mut columns: Vec<ColumnMeta>, bound: &[DataType], plan: &LogicalPlan) -> Vec<ColumnMeta> {
+    for ((column, bound), field) in columns.iter_mut().zip(bound).zip(plan.schema().fields()) {
         if bound != field.data_type() {
             column.ty = sql_type(field.data_type());
         }
     }
-    Ok(BoundQuery { plan, columns, is_volatile: resolved.is_volatile })
+    columns
+}
+
+/// Whether the current database is the server's own, whose tables change under any statement.
+pub(super) fn is_in_system_database(context: &BindContext) -> bool {
+    context.database.as_deref().is_some_and(|db| db.eq_ignore_ascii_case(INFORMATION_SCHEMA))
 }
 
 /// The options of a plan in the session's time zone.
@@ -111,10 +143,13 @@ fn apply_row_limit(query: &mut ast::Query, limit: Option<u64>) {
     }
 }
 
-fn optimise(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
+/// Types a bound plan.
+pub(super) fn analyse(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
+    Ok(Analyzer::with_rules(types::analyzer_rules()).execute_and_check(plan, options, |_, _| {})?)
+}
+
+pub(super) fn optimise(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
     let context = OptimizerContext::new_with_config_options(options.clone());
-    let analyzer = Analyzer::with_rules(types::analyzer_rules());
-    let plan = analyzer.execute_and_check(plan, &context.options(), |_, _| {})?;
     Ok(Optimizer::new().optimize(plan, &context, |_, _| {})?)
 }
 
@@ -240,7 +275,8 @@ pub fn plan_show(batch: RecordBatch, filter: ShowFilter, context: &BindContext) 
     if let Some((passed, count)) = filter.limit {
         rows = rows.limit(passed, Some(count))?;
     }
-    plan::plan_query(&optimise(rows.build()?, &options)?, &context.plan)
+    let plan = optimise(analyse(rows.build()?, &options)?, &options)?;
+    plan::plan_query(&plan, &context.plan)
 }
 
 /// `SELECT expr`.

@@ -40,6 +40,7 @@ pub mod text;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
@@ -84,6 +85,11 @@ pub fn type_planner() -> Option<Arc<dyn TypePlanner>> {
 /// All analyzer rules, in order, DataFusion's included: `Analyzer::with_rules(types::analyzer_rules())`.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(analyze::TypeRules), Arc::new(TypeCoercion::new())]
+}
+
+/// The constant that a literal becomes when it is compared with a column of type `ty`; `None`: the two are compared as something else.
+pub fn as_compared(literal: &ScalarValue, ty: &DataType) -> Option<ScalarValue> {
+    literal::fit(&literal::narrowed(literal.clone()), ty)
 }
 
 /// The name of a type as messages and DESC show it, e.g. `decimal(10, 2)`.

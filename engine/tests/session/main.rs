@@ -4,6 +4,7 @@
 mod ddl;
 mod dml;
 mod partial;
+mod prepared;
 mod query;
 mod support;
 mod system;
