@@ -44,8 +44,8 @@ pub const STOP_WAIT: Duration = Duration::from_secs(30);
 pub const PLANNER_JOBS_MAX: usize = 256;
 /// Futures of one core's slow lane.
 pub const SLOW_LANE_TASKS_MAX: usize = 4096;
-/// Stack of the planner thread (design 2).
-pub const PLANNER_STACK_BYTES: usize = 16 << 20;
+/// Stack of the cores, planner threads and slow lanes (design 2): for statements as deep as `EXPRESSION_DEPTH_MAX`. Only what is touched takes memory.
+pub const STACK_BYTES: usize = 16 << 20;
 /// Sessions of one core.
 pub const SESSIONS_MAX: usize = 4096;
 /// A commit answers Publish Timeout when it is not visible after this long.

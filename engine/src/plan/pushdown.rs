@@ -210,3 +210,48 @@ fn float(value: &ScalarValue) -> Option<f64> {
     // NaN and the zeros compare differently by bits and by value: those stay with the expression.
     (!v.is_nan() && v != 0.0).then_some(v)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::logical_expr::{binary_expr, col};
+    use starling_storage::schema::{Column, TableKind};
+    use std::sync::Arc;
+
+    /// A placeholder of the column's own type is filtered by in storage, as its value will be; one of another type is not, nor one whose value decides.
+    #[test]
+    fn placeholders_are_taken_where_every_value_is() {
+        let types = [
+            (ColumnType::Boolean, true),
+            (ColumnType::TinyInt, true),
+            (ColumnType::Int, true),
+            (ColumnType::BigInt, true),
+            (ColumnType::LargeInt, true),
+            (ColumnType::Decimal { precision: 10, scale: 2 }, true),
+            (ColumnType::Date, true),
+            (ColumnType::DateTime, true),
+            (ColumnType::Varchar(10), true),
+            (ColumnType::Float, false),
+            (ColumnType::Double, false),
+        ];
+        for (ty, taken) in types {
+            let column = Column { id: 0, name: "c".into(), ty, nullable: true, default: None, comment: String::new() };
+            let schema = TabletSchema {
+                version: 1,
+                kind: TableKind::DuplicateKey,
+                columns: vec![column],
+                key_columns: 1,
+                sort_columns: vec![0],
+                bucket_columns: vec![],
+            };
+            let compared = |ty: DataType| {
+                let field = Some(Arc::new(Field::new("", ty, false)));
+                let placeholder = Expr::Placeholder(Placeholder::new_with_field("$1".into(), field));
+                predicates(&binary_expr(col("c"), Operator::GtEq, placeholder), &schema).is_some()
+            };
+            assert_eq!(compared(crate::plan::table::sql_type(ty)), taken, "{ty:?}");
+            assert!(!compared(DataType::UInt16), "{ty:?}");
+        }
+    }
+}

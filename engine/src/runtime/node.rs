@@ -6,21 +6,22 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement};
 use starling_storage::disk::{DirLock, DiskRef, GlommioDisk};
 use starling_storage::ids::CoreId;
 use starling_storage::recovery::{Recovered, recover};
 
 use super::heartbeat::{Bell, Heartbeat};
 use super::mailbox::{Inbox, Mailbox, mailbox};
-use super::task::Polls;
+use super::task::{Polls, panic_text};
 use super::thread::allowed_cpus;
 use crate::catalog::{CatalogOp, HIDDEN_DATABASE};
 use crate::error::{EngineError, Result};
-use crate::limits::{CORES_MAX, LABEL_KEEP, PREEMPT_EVERY};
+use crate::limits::{CORES_MAX, LABEL_KEEP, PREEMPT_EVERY, STACK_BYTES};
 use crate::shard::boot::{self, CoreImage};
 use crate::shard::message::Control;
 use crate::shard::{Boot, Budgets, Core};
@@ -67,7 +68,7 @@ pub struct Node {
 /// One executor, as its starter sees it.
 struct Running {
     end: flume::Sender<End>,
-    thread: ExecutorJoinHandle<StopReport>,
+    thread: JoinHandle<StopReport>,
 }
 
 /// The steps of an end. Each is taken by all cores before the next: a commit of one core needs the others to be there.
@@ -171,7 +172,7 @@ impl Node {
                     report.commits_drained += ended.commits_drained;
                     report.errors.extend(ended.errors);
                 }
-                Err(error) => report.errors.push(format!("core {id}: {error}")),
+                Err(panic) => report.errors.push(format!("core {id}: {}", panic_text(&*panic))),
             }
         }
         report
@@ -212,15 +213,27 @@ fn spawn_all(
     Ok(running)
 }
 
-fn spawn(start: CoreStart) -> Result<ExecutorJoinHandle<StopReport>> {
-    // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
-    LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
-        .name(&format!("core-{}", start.id))
-        .preempt_timer(PREEMPT_EVERY)
-        .spawn(move || run_core(start))
-        .map_err(|e| {
-            EngineError::environment(format!("cannot start an executor: {e}; `starling doctor` says what is missing"))
-        })
+/// The thread is ours and not glommio's for its stack.
+fn spawn(start: CoreStart) -> Result<JoinHandle<StopReport>> {
+    let thread = thread::Builder::new().name(format!("core-{}", start.id)).stack_size(STACK_BYTES);
+    let failed = |error: String| {
+        EngineError::environment(format!("cannot start an executor: {error}; `starling doctor` says what is missing"))
+    };
+    let run = move || {
+        // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
+            .name(&format!("core-{}", start.id))
+            .preempt_timer(PREEMPT_EVERY)
+            .make();
+        match executor {
+            Ok(executor) => executor.run(run_core(start)),
+            Err(error) => {
+                drop(start.ready.send(Err(failed(error.to_string()))));
+                StopReport::default()
+            }
+        }
+    };
+    thread.spawn(run).map_err(|error| EngineError::environment(format!("no thread for a core: {error}")))
 }
 
 /// The main future of an executor. Gives how it ended.

@@ -17,7 +17,7 @@ use super::pause::Busy;
 use super::task::panic_text;
 use super::thread::lower_beside;
 use crate::error::{EngineError, Result};
-use crate::limits::{PLANNER_JOBS_MAX, PLANNER_STACK_BYTES};
+use crate::limits::{PLANNER_JOBS_MAX, STACK_BYTES};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -38,7 +38,7 @@ impl Planner {
         let seen = stop.clone();
         let thread = thread::Builder::new()
             .name(format!("planner-{core}"))
-            .stack_size(PLANNER_STACK_BYTES)
+            .stack_size(STACK_BYTES)
             .spawn(move || {
                 lower_beside(cpu);
                 run(&inbox, &seen, &running);

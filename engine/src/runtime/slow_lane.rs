@@ -77,7 +77,7 @@ impl SlowLane {
         let (lane, running) = (shared.clone(), busy.flag());
         let thread = thread::Builder::new()
             .name(format!("slow-{core}"))
-            .stack_size(crate::limits::PLANNER_STACK_BYTES)
+            .stack_size(crate::limits::STACK_BYTES)
             .spawn(move || {
                 lower_beside(cpu);
                 run(inbox, &lane, running);

@@ -55,7 +55,7 @@ impl Session {
     ) -> Result<Outcome> {
         let parsed = statement.bind(params)?;
         match parsed.statement {
-            Statement::Query(query) => self.query(*query, parsed.texts, parsed.depth, Some(key), run).await,
+            Statement::Query(query) => self.query(*query, parsed.texts, Some(key), run).await,
             _ => Box::pin(self.execute_parsed(parsed, run)).await,
         }
     }

@@ -20,7 +20,6 @@ use crate::error::{EngineError, Result};
 use crate::exec::{self, QueryHandle};
 use crate::plan::{self, PlanContext};
 use crate::sql::bind::{self, BindContext, PlannedQuery};
-use crate::sql::depth::SHALLOW;
 use crate::sql::statement::{Assignment, ExplainMode, Show, ShowFilter, Statement, TableName, Transaction};
 use crate::sql::walk::any_relation;
 use crate::sql::{self, Parsed};
@@ -52,9 +51,9 @@ impl Session {
             return Err(EngineError::syntax("'?' stands for a parameter only in prepared statements"));
         }
         match parsed {
-            Parsed { statement: Statement::Query(query), hints, texts, depth, .. } if hints.is_empty() => {
+            Parsed { statement: Statement::Query(query), hints, texts, .. } if hints.is_empty() => {
                 self.state.borrow_mut().warnings.clear();
-                self.query(*query, texts, depth, key, run).await
+                self.query(*query, texts, key, run).await
             }
             parsed => self.execute_parsed(parsed, run).await,
         }
@@ -77,13 +76,11 @@ impl Session {
         &self,
         query: ast::Query,
         texts: Option<Vec<String>>,
-        depth: usize,
         key: Option<plan_cache::Key>,
         run: &Run,
     ) -> Result<Outcome> {
-        let shallow = depth <= SHALLOW;
         let limited = self.state.borrow().variables.number("sql_select_limit") < i64::MAX as u64;
-        if shallow && !limited {
+        if !limited {
             let read = point::recognise(&query, texts.as_deref(), &self.core().catalog(), self.database().as_deref());
             if let Some(read) = read
                 && let Some(outcome) = self.point_read(&read, &[], run).await?
@@ -91,7 +88,7 @@ impl Session {
                 return Ok(outcome);
             }
         }
-        let system = self.system_state(shallow && mentions_processlist(&query)).await?;
+        let system = self.system_state(mentions_processlist(&query)).await?;
         let planned = self.plan(query, texts, system).await?;
         if let (Some(key), true) = (key, planned.is_reusable) {
             plan_cache::put(key, Cached::Plan(planned.clone()));
@@ -125,7 +122,7 @@ impl Session {
         }
         match parsed.statement {
             Statement::Empty | Statement::NoOp => done(),
-            Statement::Query(query) => self.query(*query, parsed.texts, parsed.depth, None, run).await,
+            Statement::Query(query) => self.query(*query, parsed.texts, None, run).await,
             Statement::Insert(insert) => self.insert(insert, run).await,
             Statement::Update(update) => self.update(update, run).await,
             Statement::Delete(delete) => self.delete(delete, run).await,
@@ -456,7 +453,7 @@ impl Session {
 
     /// The result columns of a prepared statement. A parameter is NULL here; what cannot be planned so has no columns yet, unless a name is wrong.
     pub(super) async fn describe_prepared(&self, statement: &PreparedStatement, _run: &Run) -> Result<Vec<ColumnMeta>> {
-        let parsed = statement.bind(&vec![Param::Null; statement.params()])?;
+        let parsed = statement.describe()?;
         let Statement::Query(query) = parsed.statement else { return Ok(Vec::new()) };
         let system = self.system_state(false).await?;
         let context = self.bind_context(system);

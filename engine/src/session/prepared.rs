@@ -14,7 +14,6 @@ use super::Param;
 use super::point::{self, PointRead};
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::sql::depth::SHALLOW;
 use crate::sql::statement::{InsertSource, InsertValue, Statement};
 use crate::sql::walk::walk_mut;
 use crate::sql::{self, Parsed, template};
@@ -39,7 +38,7 @@ impl PreparedStatement {
             }
             statement => {
                 let placeholders = match statement {
-                    Statement::Query(query) if parsed.depth <= SHALLOW => template::candidates(query),
+                    Statement::Query(query) => template::candidates(query),
                     _ => BTreeSet::new(),
                 };
                 let (text, placeholders) = (text.to_string(), RefCell::new(placeholders));
@@ -76,7 +75,7 @@ impl PreparedStatement {
 
     /// Whether plans of the statement may be kept: a query, without hints.
     pub(super) fn is_plain_query(&self) -> bool {
-        matches!(self.parsed.statement, Statement::Query(_)) && self.parsed.hints.is_empty() && self.parsed.depth <= SHALLOW
+        matches!(self.parsed.statement, Statement::Query(_)) && self.parsed.hints.is_empty()
     }
 
     /// The parameters that may be placeholders and have values that may, as the binder would make literals of them.
@@ -95,6 +94,12 @@ impl PreparedStatement {
         self.bind_all_but(params, &template::Values::new())
     }
 
+    /// The statement with NULL for every parameter, and 1 where only a number can stand: what its columns are called, before there are values.
+    pub(super) fn describe(&self) -> Result<Parsed> {
+        let params = vec![Param::Null; self.parsed.params];
+        self.bind_with(Binder { params: &params, placeholders: &template::Values::new(), describes: true })
+    }
+
     /// As `bind`, without those that stay placeholders.
     pub(super) fn bind_all_but(&self, params: &[Param], placeholders: &template::Values) -> Result<Parsed> {
         if params.len() != self.parsed.params {
@@ -102,48 +107,70 @@ impl PreparedStatement {
                 format!("Incorrect arguments to EXECUTE: {} parameters, {} values", self.parsed.params, params.len());
             return Err(EngineError::new(1210, b"HY000", text));
         }
+        self.bind_with(Binder { params, placeholders, describes: false })
+    }
+
+    fn bind_with(&self, mut binder: Binder) -> Result<Parsed> {
         let mut parsed = self.parsed.clone();
         parsed.params = 0;
-        if !params.is_empty() {
-            bind_statement(&mut parsed.statement, &mut Binder { params, placeholders });
+        if !binder.params.is_empty() {
+            bind_statement(&mut parsed.statement, &mut binder)?;
         }
         Ok(parsed)
     }
 }
 
-fn bind_statement(statement: &mut Statement, binder: &mut Binder) {
+fn bind_statement(statement: &mut Statement, binder: &mut Binder) -> Result<()> {
     match statement {
         Statement::Query(query) => binder.tree(query),
         Statement::Insert(insert) => match &mut insert.source {
             InsertSource::Query(query) => binder.tree(query),
-            InsertSource::Values(rows) => rows.iter_mut().flatten().for_each(|value| binder.value(value)),
+            InsertSource::Values(rows) => rows.iter_mut().flatten().try_for_each(|value| binder.value(value)),
         },
         Statement::Update(update) => {
-            binder.tree(&mut update.with);
-            update.assignments.iter_mut().for_each(|(_, value)| binder.value(value));
-            binder.tree(&mut update.from);
-            binder.tree(&mut update.selection);
+            binder.tree(&mut update.with)?;
+            update.assignments.iter_mut().try_for_each(|(_, value)| binder.value(value))?;
+            binder.tree(&mut update.from)?;
+            binder.tree(&mut update.selection)
         }
         Statement::Delete(delete) => {
-            binder.tree(&mut delete.with);
-            binder.tree(&mut delete.using);
-            binder.tree(&mut delete.selection);
+            binder.tree(&mut delete.with)?;
+            binder.tree(&mut delete.using)?;
+            binder.tree(&mut delete.selection)
         }
         Statement::Explain { statement, .. } => bind_statement(statement, binder),
         Statement::Show(show) => binder.tree(&mut show.filter.selection),
-        _ => {}
+        _ => Ok(()),
     }
 }
 
 struct Binder<'a> {
     params: &'a [Param],
     placeholders: &'a template::Values,
+    /// There are no values yet.
+    describes: bool,
 }
 
 impl Binder<'_> {
-    fn tree(&mut self, tree: &mut impl VisitMut) {
-        // The visitor never breaks.
-        let _ = walk_mut(tree, self);
+    fn tree(&mut self, tree: &mut impl VisitMut) -> Result<()> {
+        match walk_mut(tree, self) {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    /// LIMIT takes whole numbers; some drivers send every number as DOUBLE, or as text.
+    fn count(&self, bound: &mut Expr) -> Result<()> {
+        let Some(param) = self.param_of(bound) else { return Ok(()) };
+        let number = match self.describes {
+            true => 1,
+            false => param.whole().ok_or_else(|| {
+                let text = format!("LIMIT and OFFSET take a whole number that is not negative, and {param:?} is none");
+                EngineError::syntax(text)
+            })?,
+        };
+        *bound = Expr::value(Value::Number(number.to_string(), false));
+        Ok(())
     }
 
     /// The parameter that a placeholder stands for.
@@ -157,18 +184,18 @@ impl Binder<'_> {
         self.params.get(number.checked_sub(1)?)
     }
 
-    fn value(&mut self, value: &mut InsertValue) {
-        if let InsertValue::Expr(expr) = value {
-            self.tree(expr);
+    fn value(&mut self, value: &mut InsertValue) -> Result<()> {
+        match value {
+            InsertValue::Expr(expr) => self.tree(expr),
+            InsertValue::Default => Ok(()),
         }
     }
 }
 
 impl VisitorMut for Binder<'_> {
-    type Break = ();
+    type Break = EngineError;
 
-    /// LIMIT takes whole numbers; some drivers send every number as DOUBLE, or as text.
-    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<EngineError> {
         let mut bounds: Vec<&mut Expr> = Vec::new();
         match &mut query.limit_clause {
             Some(ast::LimitClause::LimitOffset { limit, offset, .. }) => {
@@ -178,15 +205,13 @@ impl VisitorMut for Binder<'_> {
             Some(ast::LimitClause::OffsetCommaLimit { offset, limit }) => bounds.extend([offset, limit]),
             None => {}
         }
-        for bound in bounds {
-            if let Some(number) = self.param_of(bound).and_then(Param::whole) {
-                *bound = Expr::value(Value::Number(number.to_string(), false));
-            }
+        match bounds.into_iter().try_for_each(|bound| self.count(bound)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
         }
-        ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<EngineError> {
         if let Some(param) = self.param_of(expr) {
             *expr = param.expr();
         }
@@ -203,9 +228,10 @@ impl Param {
             Param::UInt(value) => Some(*value),
             Param::Float(value) => of_float(f64::from(*value)),
             Param::Double(value) => of_float(*value),
-            Param::Text(text) => text.trim().parse().ok(),
-            // While a statement is described its parameters are NULL.
-            Param::Null => Some(1),
+            Param::Text(_) | Param::Bytes(_) => {
+                let text = self.text();
+                text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+            }
             _ => None,
         }
     }

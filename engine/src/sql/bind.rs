@@ -23,6 +23,7 @@ use super::context::Context;
 use super::labels::{self, Label};
 use super::names::{self, SessionValues};
 use super::statement::ShowFilter;
+use super::subqueries;
 use crate::admin::information_schema::{INFORMATION_SCHEMA, SystemState};
 use crate::catalog::{Catalog, Table};
 use crate::error::{EngineError, Result};
@@ -145,6 +146,7 @@ fn apply_row_limit(query: &mut ast::Query, limit: Option<u64>) {
 
 /// Types a bound plan.
 pub(super) fn analyse(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
+    let plan = subqueries::as_values(plan)?;
     Ok(Analyzer::with_rules(types::analyzer_rules()).execute_and_check(plan, options, |_, _| {})?)
 }
 

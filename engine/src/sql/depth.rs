@@ -4,11 +4,9 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// Depth beyond which a statement is refused (error 1064).
+/// Depth beyond which a statement is refused (error 1064). The stacks of cores and planner threads (`limits::STACK_BYTES`) are made for it: a syntax tree
+/// is copied, walked and dropped by recursion.
 pub const EXPRESSION_DEPTH_MAX: usize = 1_000;
-
-/// Depth that a core's own stack can walk and copy. Deeper statements are moved to the planner thread as they are (its stack is 16 MiB).
-pub const SHALLOW: usize = 150;
 
 /// The counts of one parenthesis level: operators since the last separator, set operations and joins since its start.
 #[derive(Clone, Copy, Default)]

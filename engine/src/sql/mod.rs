@@ -6,6 +6,7 @@
 //! | `dialect`, `depth`, `parser`, `ddl`, `dml`, `show`, `set` | a statement's text into a `Statement` |
 //! | `statement`, `walk` | the syntax trees; passes over them |
 //! | `labels`, `names`, `context`, `bind` | a query into an optimised logical plan and the metadata of its columns |
+//! | `subqueries` | IN (SELECT ...) and EXISTS as values |
 //! | `template` | plans of prepared statements that serve for other values of their parameters |
 //! | `errors` | sqlparser's and DataFusion's errors as ours |
 
@@ -23,6 +24,7 @@ mod set;
 mod show;
 pub mod split;
 pub mod statement;
+mod subqueries;
 pub mod template;
 pub mod walk;
 

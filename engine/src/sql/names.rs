@@ -127,10 +127,6 @@ impl VisitorMut for Names<'_> {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<EngineError> {
         // The names are lower-case by now.
         having_without_groups(select);
-        let counted = select.projection.iter_mut().try_for_each(count_instead_of_exists);
-        if let Err(error) = counted {
-            return ControlFlow::Break(error);
-        }
         distinct_names(&mut select.projection);
         ControlFlow::Continue(())
     }
@@ -352,43 +348,6 @@ fn having_without_groups(select: &mut Select) {
     });
 }
 
-/// EXISTS as a value: the binder knows it only as a condition, so its rows are counted.
-fn count_instead_of_exists(item: &mut SelectItem) -> Result<()> {
-    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return Ok(()) };
-    let result = change_exprs(expr, &mut |expr| {
-        let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
-        let (mut counted, op) = (subquery.clone(), if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt });
-        let one_row_each = counted.limit_clause.is_none() && counted.with.is_none();
-        let select = match counted.body.as_mut() {
-            ast::SetExpr::Select(select) if one_row_each && is_ungrouped(select) => select,
-            _ => {
-                return ControlFlow::Break(EngineError::unsupported("EXISTS of a grouped or limited query as a value"));
-            }
-        };
-        counted.order_by = None;
-        match super::parser::parse_expression("count(*)") {
-            Ok(count) => select.projection = vec![SelectItem::UnnamedExpr(count)],
-            Err(error) => return ControlFlow::Break(error),
-        }
-        *expr = Expr::BinaryOp {
-            left: Box::new(Expr::Subquery(counted)),
-            op,
-            right: Box::new(Expr::value(ast::Value::Number("0".to_string(), false))),
-        };
-        ControlFlow::Continue(())
-    });
-    match result {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-/// Whether a SELECT gives a row for each row that its condition lets through.
-fn is_ungrouped(select: &Select) -> bool {
-    let plain = matches!(&select.group_by, ast::GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty());
-    plain && select.having.is_none() && select.qualify.is_none() && !aggregates(&select.projection)
-}
-
 fn aggregates(tree: &impl ast::Visit) -> bool {
     any_expr(tree, &mut |expr| {
         matches!(expr, Expr::Function(function)
@@ -481,7 +440,8 @@ fn output_name(item: &SelectItem) -> Option<(String, bool)> {
         SelectItem::ExprWithAlias { alias, .. } => Some((alias.value.clone(), false)),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some((name.value.clone(), true)),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(|p| (p.value.clone(), true)),
-        SelectItem::UnnamedExpr(expr) => Some((expr.to_string(), false)),
+        // The binder's names have no parentheses of the text.
+        SelectItem::UnnamedExpr(expr) => Some((expr.to_string().replace(['(', ')'], ""), false)),
         _ => None,
     }
 }

@@ -25,8 +25,6 @@ pub struct Parsed {
     pub hints: Vec<(String, String)>,
     /// Count of `?`.
     pub params: usize,
-    /// An upper bound of how deep its expressions nest. Beyond [`depth::SHALLOW`] only the planner thread has the stack to walk them.
-    pub depth: usize,
     /// Source texts of the items of the outermost SELECT list.
     pub texts: Option<Vec<String>>,
 }
@@ -54,23 +52,7 @@ pub fn parse(sql: &str) -> Result<Parsed> {
     let statement = parser.statement()?;
     parser.skip(&Token::SemiColon);
     parser.end()?;
-    if deep > depth::SHALLOW && (params > 0 || !goes_to_planner_whole(&statement)) {
-        return Err(EngineError::syntax(format!(
-            "the expression is {deep} levels deep, more than the limit of {} for statements with parameters and for changes of single rows",
-            depth::SHALLOW
-        )));
-    }
-    Ok(Parsed { statement, hints, params, depth: deep, texts })
-}
-
-/// Whether nothing walks the statement's expressions before they are on the planner thread.
-fn goes_to_planner_whole(statement: &Statement) -> bool {
-    match statement {
-        Statement::Query(_) => true,
-        Statement::Insert(insert) => matches!(insert.source, InsertSource::Query(_)),
-        Statement::Explain { statement, .. } => goes_to_planner_whole(statement),
-        _ => false,
-    }
+    Ok(Parsed { statement, hints, params, texts })
 }
 
 /// Parses a query.

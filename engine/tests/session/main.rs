@@ -6,5 +6,6 @@ mod dml;
 mod partial;
 mod prepared;
 mod query;
+mod subqueries;
 mod support;
 mod system;

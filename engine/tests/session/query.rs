@@ -24,6 +24,7 @@ fn labels_and_case() {
         ("select id + 1, count( * ) from d.T1 where id = 1 group by id", "id + 1|count( * )\n2|1"),
         ("select id a, id A, id 'b c', id \"d\" from d.T1 where id = 1", "a|A|b c|d\n1|1|1|1"),
         ("select id, id from d.T1 where id = 1", "id|id\n1|1"),
+        ("select 1, (1), 1 + 1, (1) + 1", "1|(1)|1 + 1|(1) + 1\n1|1|2|2"),
         ("select *, id from d.T1 where id = 1", "Id|Name|Amount|At|id\n1|a|1.50|2020-01-01|1"),
         ("select x.* from (select Id as Foo, name from d.T1) x where foo = 1", "Foo|name\n1|a"),
         ("select a.id, b.v from d.T1 a join d.t2 b on a.id = b.id order by v", "id|v\n1|0.5\n1|1.5"),
@@ -97,4 +98,58 @@ fn long_chains_cost_an_error_and_nothing_else() {
     assert!(server.run(&chain).starts_with("error 1064"));
     let fits = format!("select id from d.T1 where id = 0{}", " or id = 1".repeat(900));
     assert_eq!(server.run(&fits), "id\n1");
+}
+
+/// Depth is bounded by one number for every kind of statement; each of these is copied, walked and dropped on a core.
+#[test]
+fn every_statement_may_be_as_deep_as_a_query() {
+    let server = server();
+    let deep = |levels: usize| {
+        let chain = |first: &str, more: &str| format!("{first}{}", more.repeat(levels));
+        let nested =
+            |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(levels), close.repeat(levels));
+        vec![
+            format!("select id from d.T1 where {}", chain("id = 1", " or id = 1")),
+            format!("update d.T1 set name = 'x' where {}", chain("id = 1", " or id = 1")),
+            format!("update d.T1 set amount = {} where id = 1", chain("1", " + 0")),
+            format!("delete from d.T1 where {}", chain("id = 7", " and id = 7")),
+            format!("insert into d.t2 values (1, {})", chain("1", " + 0")),
+            format!("insert into d.t2 values (1, {})", nested("(", "1", ")")),
+            format!("insert into d.t2 select 1, {}", nested("(", "1", ")")),
+            format!("insert into d.t2 (id) values ({})", nested("not ", "1", "")),
+            format!("set @x = {}", chain("1", " + 0")),
+            format!("explain update d.T1 set name = 'x' where {}", chain("id = 1", " or id = 1")),
+            format!("show tables from d where {}", chain("Tables_in_d = 'T1'", " or Tables_in_d = 'T1'")),
+            format!("delete from d.t2 where {}", chain("id = 70", " and id = 70")),
+            format!("select {}", nested("abs(", "1", ")")),
+        ]
+    };
+    for sql in deep(980) {
+        let got = server.run(&sql);
+        assert!(!got.starts_with("error"), "{}: {}", &sql[..40], &got[..got.len().min(200)]);
+    }
+    for sql in deep(1_100) {
+        let got = server.run(&sql);
+        assert!(got.starts_with("error 1064") && got.contains("limit of 1000"), "{}: {got}", &sql[..40]);
+    }
+    server.with(1, |client| async move {
+        for sql in [
+            format!("select count(*) c from d.T1 where id = ?{}", " or id = ?".repeat(980)),
+            format!("update d.T1 set name = 'y' where id = ?{}", " or id = ?".repeat(980)),
+            format!("insert into d.t2 values (1, ?{})", " + ?".repeat(980)),
+        ] {
+            let prepared = client.session.prepare(&sql).await.unwrap();
+            let params = vec![starling_engine::session::Param::Int(1); prepared.params];
+            let got = client.execute(prepared.id, params).await;
+            assert!(got == "c\n1" || got == "ok(1)", "{}: {got}", &sql[..40]);
+        }
+    });
+    // Deepest in stack: a query in a query. Whatever is said of it, the server is there.
+    for levels in [100, 250, 480, 900] {
+        let sql = format!("{}1{}", "select (".repeat(levels), ")".repeat(levels));
+        let id = format!("update d.T1 set amount = ({sql}) where id = 1");
+        let got = (server.run(&sql), server.run(&id));
+        assert!(levels > 100 || (got.0.ends_with("\n1") && got.1 == "ok(1)"), "{levels}: {got:?}");
+    }
+    assert_eq!(server.run("select id from d.T1 where id = 1"), "id\n1");
 }
