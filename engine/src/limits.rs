@@ -44,8 +44,11 @@ pub const STOP_WAIT: Duration = Duration::from_secs(30);
 pub const PLANNER_JOBS_MAX: usize = 256;
 /// Futures of one core's slow lane.
 pub const SLOW_LANE_TASKS_MAX: usize = 4096;
-/// Stack of the cores, planner threads and slow lanes (design 2): for statements as deep as `EXPRESSION_DEPTH_MAX`. Only what is touched takes memory.
+/// Stack of the cores and slow lanes: syntax trees as deep as `EXPRESSION_DEPTH_MAX` are copied and dropped there, expressions evaluated. Only what is
+/// touched takes memory.
 pub const STACK_BYTES: usize = 16 << 20;
+/// Stack of the planner threads (design 2): DataFusion names an expression by recursion, at 10 KiB a level and two or three levels for one of the text.
+pub const PLANNER_STACK_BYTES: usize = 64 << 20;
 /// Sessions of one core.
 pub const SESSIONS_MAX: usize = 4096;
 /// A commit answers Publish Timeout when it is not visible after this long.

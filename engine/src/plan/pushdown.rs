@@ -239,7 +239,7 @@ mod tests {
             let column = Column { id: 0, name: "c".into(), ty, nullable: true, default: None, comment: String::new() };
             let schema = TabletSchema {
                 version: 1,
-                kind: TableKind::DuplicateKey,
+                kind: TableKind::Duplicate,
                 columns: vec![column],
                 key_columns: 1,
                 sort_columns: vec![0],

@@ -1,4 +1,4 @@
-//! The planner thread of a core: 16 MiB of stack, nice 19, same CPU as the reactor (design 2). It runs plain closures, one at a time;
+//! The planner thread of a core: 64 MiB of stack, nice 19, same CPU as the reactor (design 2). It runs plain closures, one at a time;
 //! the answer comes back through a reply slot. Jobs go in by `try_send` and a doorbell (unpark) after it has returned, so that the
 //! reactor never waits behind a thread that gets no CPU.
 
@@ -17,7 +17,7 @@ use super::pause::Busy;
 use super::task::panic_text;
 use super::thread::lower_beside;
 use crate::error::{EngineError, Result};
-use crate::limits::{PLANNER_JOBS_MAX, STACK_BYTES};
+use crate::limits::{PLANNER_JOBS_MAX, PLANNER_STACK_BYTES};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -38,7 +38,7 @@ impl Planner {
         let seen = stop.clone();
         let thread = thread::Builder::new()
             .name(format!("planner-{core}"))
-            .stack_size(STACK_BYTES)
+            .stack_size(PLANNER_STACK_BYTES)
             .spawn(move || {
                 lower_beside(cpu);
                 run(&inbox, &seen, &running);

@@ -4,7 +4,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// Depth beyond which a statement is refused (error 1064). The stacks of cores and planner threads (`limits::STACK_BYTES`) are made for it: a syntax tree
+/// Depth beyond which a statement is refused (error 1064). The stacks of cores and planner threads (`limits::STACK_BYTES`, `limits::PLANNER_STACK_BYTES`) are made for it: a syntax tree
 /// is copied, walked and dropped by recursion.
 pub const EXPRESSION_DEPTH_MAX: usize = 1_000;
 
