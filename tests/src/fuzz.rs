@@ -103,11 +103,11 @@ impl Fuzz {
         self.seeds.push(bytes);
     }
 
-    /// Runs `check` over every seed and then over changed ones; `cases` in all unless the environment says otherwise. `check` panics when the parser
-    /// is wrong.
+    /// Runs `check` over every seed, and then over changed ones: `cases` of them unless the environment says otherwise. `check` panics when the parser is
+    /// wrong.
     pub fn run(&self, cases: u64, mut check: impl FnMut(&[u8])) {
         assert!(!self.seeds.is_empty(), "{}: no corpus", self.name);
-        let cases = setting("STARLING_FUZZ_CASES").unwrap_or(cases).max(self.seeds.len() as u64);
+        let cases = self.seeds.len() as u64 + setting("STARLING_FUZZ_CASES").unwrap_or(cases);
         let seed = setting("STARLING_FUZZ_SEED").unwrap_or(1);
         let mut random = Random::new(seed);
         let watch = Watch::start(self.name);

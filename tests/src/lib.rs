@@ -6,6 +6,8 @@
 //! | `load` | Stream Load as curl does it |
 //! | `python` | a virtual environment with the real clients and DuckDB |
 //! | `random` | seeded numbers; the seed is printed when a test fails |
+//!
+//! `fuzz.rs` is not part of it: the tests of the other crates, on which this one must not depend nor they on it, include that file by path.
 
 pub mod load;
 pub mod python;

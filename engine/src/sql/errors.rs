@@ -44,24 +44,37 @@ impl From<DataFusionError> for EngineError {
             DataFusionError::SchemaError(error, _) => schema_error(*error),
             DataFusionError::External(error) => match error.downcast::<EngineError>() {
                 Ok(own) => *own,
-                Err(other) => EngineError::analyze(other),
+                Err(other) => analysis(&other.to_string()),
             },
             DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => (*inner).into(),
             DataFusionError::Shared(inner) => match DataFusionError::from(&inner) {
-                DataFusionError::Shared(inner) => EngineError::analyze(inner.strip_backtrace()),
+                DataFusionError::Shared(inner) => analysis(&inner.strip_backtrace()),
                 other => other.into(),
             },
             DataFusionError::Collection(errors) => match errors.into_iter().next() {
                 Some(first) => first.into(),
                 None => EngineError::internal("an empty list of errors"),
             },
-            DataFusionError::Plan(text) => EngineError::analyze(text),
+            DataFusionError::Plan(text) => analysis(&text),
             DataFusionError::NotImplemented(text) => EngineError::unsupported(text),
             DataFusionError::ResourcesExhausted(text) => EngineError::new(5609, b"53200", text),
             DataFusionError::Internal(text) => EngineError::internal(text),
             DataFusionError::SQL(error, _) => (*error).into(),
-            other => EngineError::analyze(other.strip_backtrace()),
+            other => analysis(&other.strip_backtrace()),
         }
+    }
+}
+
+/// What the binder says of a statement. A call whose arguments fit no form of a function is an internal error to it, and a list of candidates in its
+/// own types; the user's form of that is the signature that was asked for.
+fn analysis(text: &str) -> EngineError {
+    let signature = text
+        .split_once("No function matches the given name and argument types '")
+        .and_then(|(_, rest)| rest.split_once("'."))
+        .map(|(signature, _)| signature);
+    match signature {
+        Some(signature) => EngineError::no_matching_function(signature),
+        None => EngineError::analyze(text),
     }
 }
 

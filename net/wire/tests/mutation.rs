@@ -1,5 +1,6 @@
 //! Bytes from outside never panic a decoder (P6): the packets of `corpus/packets` with bytes flipped, cut, doubled and inserted go through
 //! every decoder, and found cases are kept there.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../../../tests/src/fuzz.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
