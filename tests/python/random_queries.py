@@ -1,15 +1,18 @@
 """Compares joins written by hand and random queries between Starling (over MySQL) and DuckDB on the same rows.
 
 usage: random_queries.py MYSQL_PORT prepare          makes the tables, by inserts, updates and deletes
-       random_queries.py MYSQL_PORT run SEED COUNT   compares the joins and COUNT random queries; the same SEED, the same queries
+       random_queries.py MYSQL_PORT run SEED COUNT   compares the joins and COUNT random queries, those that can be also prepared; the same SEED, the same queries
 
 The tables of a seed-free, fixed random history: k is INT in `a` (10 buckets) and BIGINT in `b` (7 buckets), so joins on k shuffle and widen.
 """
 
+import decimal
 import random
+import re
 import sys
 
 import duckdb
+import mysql.connector
 import pymysql
 from compare import difference, in_any_order
 
@@ -312,21 +315,50 @@ def duck():
     return db
 
 
-def compare(cursor, db, sql, ordered):
+LITERAL = re.compile(r"'[^']*'|(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+
+
+def parametrised(sql):
+    """The statement with the constants of its WHERE clause as parameters, and their values; None where a constant may be part of a grouping expression."""
+    head, where, tail = sql.partition(" WHERE ")
+    if not where or "GROUP BY" in sql or " ORDER BY " in sql or " UNION" in sql or " INTERSECT" in sql or " EXCEPT" in sql:
+        return None
+    values = []
+
+    def take(match):
+        text = match[0]
+        values.append(text[1:-1] if text[0] == "'" else decimal.Decimal(text) if "." in text else int(text))
+        return "?"
+
+    return head + where + LITERAL.sub(take, tail), values
+
+
+def rows_of(cursor, prepared, sql):
+    """The rows of a query: as text, or as a prepared statement with parameters where that is possible and `prepared` is a cursor."""
+    statement = prepared and parametrised(sql)
+    if statement is None:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+    prepared.execute(*statement)
+    return list(prepared.fetchall())
+
+
+def compare(cursor, db, sql, ordered, prepared=None):
     try:
         want = db.execute(sql).fetchall()
     except duckdb.Error as error:
         return f"DuckDB: {error}"
     try:
-        cursor.execute(sql)
-        got = list(cursor.fetchall())
-    except pymysql.MySQLError as error:
-        return str(error)
+        got = rows_of(cursor, prepared, sql)
+    except (pymysql.MySQLError, mysql.connector.Error) as error:
+        return f"{'prepared: ' if prepared else ''}{error}"
     return difference(got, want) if ordered else difference(in_any_order(got), in_any_order(want))
 
 
-def run(cursor, seed, count) -> int:
+def run(cursor, port, seed, count) -> int:
     cursor.execute(f"USE {DATABASE}")
+    connection = mysql.connector.connect(host="127.0.0.1", port=port, user="root", database=DATABASE, use_pure=True)
+    prepared = connection.cursor(prepared=True)
     db = duck()
     for table in TABLES:
         problem = compare(cursor, db, f"SELECT * FROM {table}", False)
@@ -336,10 +368,11 @@ def run(cursor, seed, count) -> int:
     failed = 0
     for number in range(len(JOINS) + count):
         sql, ordered = (JOINS[number], False) if number < len(JOINS) else queries.next()
-        problem = compare(cursor, db, sql, ordered)
-        if problem is not None:
-            failed += 1
-            print(f"{sql};\n  -- {problem}", flush=True)
+        for way in (None, prepared):
+            problem = compare(cursor, db, sql, ordered, way)
+            if problem is not None:
+                failed += 1
+                print(f"{sql};\n  -- {problem}", flush=True)
     print(f"seed {seed}: {len(JOINS)} joins and {count} random queries, {failed} differ")
     return 1 if failed else 0
 
@@ -350,7 +383,7 @@ def main() -> int:
     if verb == "prepare":
         prepare(cursor)
         return 0
-    return run(cursor, *arguments)
+    return run(cursor, port, *arguments)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 //! A node on a directory of its own, with a table of keys and values.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,11 +20,25 @@ use starling_storage::rows::{Rows, relaxed};
 use starling_storage::schema::{Column, ColumnType, TableKind, TabletSchema};
 use starling_storage::tablet::ScanSpec;
 
-/// A fresh data directory; the path stays for restarts.
+/// A fresh data directory; the path stays for restarts, until the test's thread ends.
 pub fn fresh(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("node-{name}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&path));
+    DIRECTORIES.with_borrow_mut(|all| all.0.push(path.clone()));
     path
+}
+
+thread_local! {
+    static DIRECTORIES: RefCell<Directories> = const { RefCell::new(Directories(Vec::new())) };
+}
+
+/// What a test's thread has made: a node's logs are hundreds of megabytes.
+struct Directories(Vec<PathBuf>);
+
+impl Drop for Directories {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|path| drop(std::fs::remove_dir_all(path)));
+    }
 }
 
 pub fn start(data: &Path, cores: u16) -> Node {

@@ -20,7 +20,9 @@ impl Server {
     pub fn start(cores: u16) -> Server {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        let data = std::env::temp_dir().join(format!("starling-session-{}-{number}", std::process::id()));
+        // Not the system's temporary directory: that may be a tmpfs, which has no O_DIRECT.
+        let name = format!("session-{}-{number}", std::process::id());
+        let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
         let mut server = Server { node: None, data };
         server.open(cores);

@@ -59,6 +59,7 @@ impl View {
         let mut text = String::from("\x1b[H\x1b[2J");
         text.push_str(&format!("Starling demo, {second} s: orders updated at {} events/s asked for\n\n", self.rate));
         text.push_str(&format!("rows/s            {:>9}  {}\n", slice.rows, self.rows.draw()));
+        text.push_str(&format!("{:<17} {:>6} /{:>6} /{:>6}\n", "", "p50", "p99", "p99.9"));
         for (name, latencies, curve) in [
             ("row to dashboard", &slice.freshness, Some(&self.freshness)),
             ("dashboard query", &slice.queries, Some(&self.queries)),

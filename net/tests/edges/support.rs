@@ -10,10 +10,26 @@ use starling_wire::{ClientError, HttpClient, MysqlClient, QueryResult};
 
 /// Options of a server on free ports in a new directory.
 pub fn options(name: &str, cores: u16) -> ServeOptions {
-    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("edges-{name}-{}", std::process::id()));
+    remove_those_of_ended_runs();
+    let data = directories().join(format!("edges-{name}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&data));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     ServeOptions { data, cores, mysql: any, http: any, memory: 1 << 30 }
+}
+
+fn directories() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// The shared server is never dropped, so the next run removes what this one leaves.
+fn remove_those_of_ended_runs() {
+    for entry in std::fs::read_dir(directories()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix("edges-").and_then(|rest| rest.rsplit('-').next());
+        if process.is_some_and(|id| !PathBuf::from("/proc").join(id).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// The shared server; it lives as long as the process.

@@ -274,9 +274,15 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    /// Beside the build: the system's temporary directory may be a tmpfs, which has no O_DIRECT.
+    fn directory(name: &str) -> std::path::PathBuf {
+        let test = std::env::current_exe().unwrap();
+        test.parent().unwrap().join(format!("{name}-{}", std::process::id()))
+    }
+
     #[test]
     fn the_first_file_of_a_new_directory_can_be_read_back() {
-        let dir = std::env::temp_dir().join(format!("starling-glommio-disk-{}", std::process::id()));
+        let dir = directory("starling-glommio-disk");
         let path = dir.clone();
         let executor = glommio::LocalExecutorBuilder::default().spawn(move || async move {
             let disk = GlommioDisk::open(path).await.unwrap();
@@ -295,7 +301,7 @@ mod tests {
 
     #[test]
     fn files_of_a_real_directory() {
-        let dir = std::env::temp_dir().join(format!("starling-disk-{}", std::process::id()));
+        let dir = directory("starling-disk");
         let path = dir.clone();
         let work = move || async move {
             let disk = GlommioDisk::open(&path).await.unwrap();

@@ -29,7 +29,9 @@ impl Drop for Place {
 }
 
 fn start(name: &str, cores: u16) -> (Node, Place) {
-    let data = std::env::temp_dir().join(format!("starling-exec-{name}-{cores}-{}", std::process::id()));
+    // Beside the build: the system's temporary directory may be a tmpfs, which has no O_DIRECT.
+    let test = std::env::current_exe().unwrap();
+    let data = test.parent().unwrap().join(format!("starling-exec-{name}-{cores}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&data));
     let node = Node::start(NodeOptions::new(data.clone(), cores, 1 << 30)).unwrap();
     (node, Place(data))
