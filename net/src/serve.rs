@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use starling_engine::error::EngineError;
 use starling_engine::runtime::{Class, Node, NodeOptions, StopReport};
@@ -17,6 +18,9 @@ use crate::listen::{self, Arrival, Intakes, OpenGauge};
 use crate::socket::{Socket, Watch};
 use crate::stats::Stats;
 use crate::{http, mysql};
+
+/// How long a stop waits for those who are still to be answered; who does not read his answer does not hold it up longer.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
 
 /// What an operator chooses.
 #[derive(Debug, Clone)]
@@ -111,7 +115,8 @@ impl Server {
         &self.stats
     }
 
-    /// Stops in order: no new connections, no more requests, then the node (commits in flight, background work, files). Blocks.
+    /// Stops in order: no new connections, no more requests, what runs is cancelled and answered so, then the node (commits in flight,
+    /// background work, files). Blocks.
     pub fn stop(self) -> StopReport {
         self.stopping.store(true, Ordering::Release);
         for port in [&self.mysql, &self.http] {
@@ -123,7 +128,15 @@ impl Server {
                 tracing::warn!(%core, %error, "connections were not told of the stop");
             }
         }
+        let until = Instant::now() + ANSWER_MAX;
+        while self.open_connections() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.node.stop()
+    }
+
+    fn open_connections(&self) -> u64 {
+        self.stats.sum(|core| &core.mysql_open) + self.stats.sum(|core| &core.http_open)
     }
 }
 

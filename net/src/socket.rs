@@ -28,6 +28,8 @@ const READ_BYTES: usize = 64 << 10;
 pub const SEND_STUCK_MAX: Duration = Duration::from_secs(60);
 /// A packet that has begun and of which nothing more comes for this long ends its connection (MySQL's net_read_timeout).
 pub const RECEIVE_STUCK_MAX: Duration = Duration::from_secs(60);
+/// As `SEND_STUCK_MAX`, of a connection that is hung up on: what is said last may still be taken, but is not waited for long.
+const LAST_SEND_STUCK_MAX: Duration = Duration::from_secs(1);
 /// How often the watch looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,8 @@ pub struct Socket {
     core: CoreId,
     /// Set while a send waits for room.
     blocked_since: Cell<Option<Instant>>,
+    /// The client is heard no more.
+    hung_up: Cell<bool>,
     /// Set while half a packet is there: when the last bytes of it came.
     receiving_since: Cell<Option<Instant>>,
     /// Set while the protocol waits for the client, with what it grants.
@@ -66,6 +70,7 @@ impl Socket {
             stats,
             core,
             blocked_since: Cell::new(None),
+            hung_up: Cell::new(false),
             receiving_since: Cell::new(None),
             waiting: Cell::new(None),
         }))
@@ -168,9 +173,11 @@ impl Socket {
         self.shut(Shutdown::Both);
     }
 
-    /// Hears the client no more. What is still to be said can be sent, unless the client does not take even what was sent before.
+    /// Hears the client no more: reads see the end of the stream. What is still to be said can be sent, but a client that does not take it
+    /// is not waited for.
     pub fn hang_up(&self) {
-        if self.blocked_since.get().is_some() { self.shutdown() } else { self.shutdown_read() }
+        self.hung_up.set(true);
+        self.shut(Shutdown::Read);
     }
 
     /// Reads and drops what the client still sends, for at most `limit`, so that it gets to read what was said last: to close on
@@ -180,11 +187,6 @@ impl Socket {
         self.wait_for_client(limit);
         let until = Instant::now() + limit;
         while Instant::now() < until && self.read(|_| ()).await.is_ok_and(|len| len > 0) {}
-    }
-
-    /// Makes reads see the end of the stream; what is to be said can still be sent.
-    pub fn shutdown_read(&self) {
-        self.shut(Shutdown::Read);
     }
 
     /// Tells the client that nothing more comes.
@@ -200,7 +202,11 @@ impl Socket {
 
     /// Whether it is to be ended at `now`: nobody makes progress, or the client has had all the time it was given.
     pub fn overdue(&self, now: Instant) -> bool {
-        if self.blocked_since.get().is_some_and(|since| now.saturating_duration_since(since) > SEND_STUCK_MAX) {
+        let blocked = self.blocked_since.get().map(|since| now.saturating_duration_since(since));
+        if self.hung_up.get() && blocked.is_some_and(|time| time > LAST_SEND_STUCK_MAX) {
+            return true;
+        }
+        if blocked.is_some_and(|time| time > SEND_STUCK_MAX) {
             count(&self.stats().sends_stuck, 1);
             tracing::warn!(peer = %self.peer, "connection ended: a send was stuck");
             return true;
@@ -231,7 +237,7 @@ impl Watch {
 
     /// The server stops: no client is heard any more. What runs for one is cancelled by that, and can still say so.
     pub fn hang_up(&self) {
-        self.living().iter().for_each(|socket| socket.shutdown_read());
+        self.living().iter().for_each(|socket| socket.hang_up());
     }
 
     /// Looks once a second, for as long as the core lives.

@@ -36,6 +36,9 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(mysql: SocketAddr, rate: u32) -> View {
+        let mut cpus = Cpus::default();
+        // The first second is measured from here.
+        cpus.busy();
         View {
             terminal: stdout().is_terminal(),
             mysql,
@@ -43,7 +46,7 @@ impl View {
             rows: Curve::default(),
             freshness: Curve::default(),
             queries: Curve::default(),
-            cpus: Cpus::default(),
+            cpus,
         }
     }
 

@@ -88,7 +88,10 @@ impl Stream for RequestBody {
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError(error.to_string())))),
+                Poll::Ready(Some(Err(error))) => {
+                    let reason = format!("the body did not come whole: {error}");
+                    return Poll::Ready(Some(Err(BodyError(reason))));
+                }
             }
         }
     }

@@ -124,6 +124,7 @@ impl Connection {
             }
         };
         output.capabilities = response.capabilities & capability::SERVER;
+        output.mariadb = response.attributes.iter().any(|(key, value)| key == "_client_name" && value == "libmariadb");
         let plugin = response.plugin.as_deref().unwrap_or(NATIVE_PASSWORD);
         if !auth::understands(plugin) {
             let Some(token) = self.switch_plugin(output, nonce).await? else { return Ok(None) };

@@ -13,17 +13,27 @@ use crate::socket::Socket;
 /// A full buffer: what is gathered is sent.
 const SEND_BYTES: usize = 32 << 10;
 
+/// Error numbers that MariaDB's client library keeps for itself: an answer with one of them is to it a malformed packet, and its users,
+/// the mariadb command line among them, never see the message. They are StarRocks' numbers, so there is no way around both.
+const MARIADB_CLIENT_CODES: std::ops::RangeInclusive<u16> = 5000..=5029;
+/// MySQL's number for a statement whose time is over, and StarRocks'.
+const QUERY_TIMEOUT: (u16, u16) = (3024, 5024);
+/// MySQL's number for anything else.
+const UNKNOWN_ERROR: u16 = 1105;
+
 /// The sending side of a connection.
 pub struct Output {
     socket: Rc<Socket>,
     writer: PacketWriter,
     /// Effective capabilities of the connection.
     pub capabilities: u32,
+    /// The client is MariaDB's library.
+    pub mariadb: bool,
 }
 
 impl Output {
     pub fn new(socket: Rc<Socket>) -> Output {
-        Output { socket, writer: PacketWriter::new(), capabilities: 0 }
+        Output { socket, writer: PacketWriter::new(), capabilities: 0, mariadb: false }
     }
 
     /// The packets that follow answer a command whose last part had number `last`.
@@ -41,7 +51,17 @@ impl Output {
     }
 
     pub fn error(&mut self, error: &EngineError) {
-        self.packet(|out| reply::encode_err(out, error.code, &error.state, &error.message));
+        let code = self.code(error.code);
+        self.packet(|out| reply::encode_err(out, code, &error.state, &error.message));
+    }
+
+    /// An error's number as this client can read it.
+    fn code(&self, code: u16) -> u16 {
+        match code {
+            code if !self.mariadb || !MARIADB_CLIENT_CODES.contains(&code) => code,
+            code if code == QUERY_TIMEOUT.1 => QUERY_TIMEOUT.0,
+            _ => UNKNOWN_ERROR,
+        }
     }
 
     /// Ends the rows of a result.
