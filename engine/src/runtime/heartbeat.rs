@@ -164,10 +164,10 @@ impl Watch {
         let cpu_time = self.bell.cpu_time();
         let answers = self.bell.answers.load(Ordering::Relaxed);
         match (&self.state, cpu_time) {
-            (State::Rest { cpu_time: then, since }, Some(now_used)) if *then == now_used => {
-                if now.saturating_duration_since(*since) < REST_MAX {
-                    return true;
-                }
+            (State::Rest { cpu_time: then, since }, Some(now_used))
+                if *then == now_used && now.saturating_duration_since(*since) < REST_MAX =>
+            {
+                return true;
             }
             (State::Rung { answers: before }, Some(cpu_time)) if answers != *before => {
                 self.state = State::Rest { cpu_time, since: now };

@@ -410,7 +410,7 @@ mod tests {
             (ColumnType::Varchar(9), Param::Text("a".to_string())),
         ] {
             let read = read(&[ty]);
-            assert_eq!(integer_key_batch(&read, &[param.clone()]), None);
+            assert_eq!(integer_key_batch(&read, std::slice::from_ref(&param)), None);
             assert!(key_batch(&read.table, &read.keys, &[param]).is_some());
         }
     }
