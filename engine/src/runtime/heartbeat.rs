@@ -50,13 +50,20 @@ enum BellWaker {
 }
 
 impl Bell {
-    /// Answers the bell: a task of the calling executor that does nothing but being woken.
-    pub fn listen(self: &Arc<Bell>) {
-        let bell = self.clone();
+    /// Answers the bell: a task of the calling executor that does nothing but being woken. Until its first poll the calling task is woken in its
+    /// place, so that there is no moment without somebody to wake.
+    pub async fn listen(self: &Arc<Bell>) {
+        poll_fn(|cx| {
+            *self.lock() = BellWaker::Some(cx.waker().clone(), CpuClock::of_this_thread());
+            Poll::Ready(())
+        })
+        .await;
+        let (bell, mut is_first) = (self.clone(), true);
         let answer = poll_fn(move |cx| {
-            let mut waker = bell.lock();
-            if let BellWaker::None = *waker {
-                *waker = BellWaker::Some(cx.waker().clone(), CpuClock::of_this_thread());
+            if std::mem::take(&mut is_first)
+                && let BellWaker::Some(waker, _) = &mut *bell.lock()
+            {
+                *waker = cx.waker().clone();
             }
             bell.answers.fetch_add(1, Ordering::Relaxed);
             Poll::<()>::Pending
@@ -193,7 +200,7 @@ mod tests {
         let (heard, end) = (bell.clone(), flume::bounded::<()>(1));
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .spawn(move || async move {
-                heard.listen();
+                heard.listen().await;
                 end.1.recv_async().await.unwrap_err();
                 heard.close();
             })

@@ -13,6 +13,7 @@
 //! | `pause` | the rule that gives both of them time |
 //! | `timer` | deadlines, yielding |
 //! | `heartbeat` | ends parks that should not be |
+//! | `first` | starting an executor until one runs |
 //! | `fatal` | the end of the process, with its reason |
 //!
 //! Traps of glommio 0.9 that this folder keeps from everybody else: every task is detached and none is ever cancelled; no spinning;
@@ -23,6 +24,7 @@ pub mod classes;
 pub mod clock;
 pub mod event;
 pub mod fatal;
+mod first;
 pub(crate) mod heartbeat;
 pub mod mailbox;
 pub mod node;

@@ -15,6 +15,7 @@ use starling_storage::disk::{DirLock, DiskRef, GlommioDisk};
 use starling_storage::ids::CoreId;
 use starling_storage::recovery::{Recovered, recover};
 
+use super::first::{Claim, first_to_run};
 use super::heartbeat::{Bell, Heartbeat};
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::task::{Polls, panic_text};
@@ -110,8 +111,8 @@ impl Node {
         let (mesh, inboxes): (Vec<_>, Vec<_>) = (0..options.cores).map(|id| mailbox(CoreId(id), options.cores)).unzip();
         let (ready, answers) = std::sync::mpsc::channel();
         let bells: Vec<Arc<Bell>> = mesh.iter().map(|_| Arc::default()).collect();
+        let heartbeat = Heartbeat::start(bells.clone())?;
         let cores = spawn_all(&options, &mesh, inboxes, &bells, &ready)?;
-        let heartbeat = Heartbeat::start(bells)?;
         drop(ready);
         let mut node = Node { mesh, cores, _heartbeat: heartbeat, _lock: lock };
         for _ in 0..node.cores.len() {
@@ -215,31 +216,42 @@ fn spawn_all(
 
 /// The thread is ours and not glommio's for its stack.
 fn spawn(start: CoreStart) -> Result<JoinHandle<StopReport>> {
-    let thread = thread::Builder::new().name(format!("core-{}", start.id)).stack_size(STACK_BYTES);
-    let failed = |error: String| {
-        EngineError::environment(format!("cannot start an executor: {error}; `starling doctor` says what is missing"))
-    };
-    let run = move || {
-        // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
-        let executor = LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
-            .name(&format!("core-{}", start.id))
-            .preempt_timer(PREEMPT_EVERY)
-            .make();
-        match executor {
-            Ok(executor) => executor.run(run_core(start)),
-            Err(error) => {
-                drop(start.ready.send(Err(failed(error.to_string()))));
-                StopReport::default()
+    let (id, cpu) = (start.id, start.cpu);
+    first_to_run(start, |claim| {
+        let thread = thread::Builder::new().name(format!("core-{id}")).stack_size(STACK_BYTES);
+        thread
+            .spawn(move || run_executor(id, cpu, claim))
+            .map_err(|error| EngineError::environment(format!("no thread for a core: {error}")))
+    })
+}
+
+fn run_executor(id: CoreId, cpu: usize, claim: Claim<CoreStart>) -> StopReport {
+    // No spinning: with latency classes it loses wake-ups. 1 ms preempt timer: foreign wakes are seen at yields only.
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(&format!("core-{id}"))
+        .preempt_timer(PREEMPT_EVERY)
+        .make();
+    match executor {
+        Ok(executor) => executor.run(async {
+            match claim.take() {
+                Some(start) => run_core(start).await,
+                None => StopReport::default(),
             }
+        }),
+        Err(error) => {
+            let text = format!("cannot start an executor: {error}; `starling doctor` says what is missing");
+            if let Some(start) = claim.take() {
+                drop(start.ready.send(Err(EngineError::environment(text))));
+            }
+            StopReport::default()
         }
-    };
-    thread.spawn(run).map_err(|error| EngineError::environment(format!("no thread for a core: {error}")))
+    }
 }
 
 /// The main future of an executor. Gives how it ended.
 async fn run_core(start: CoreStart) -> StopReport {
     let bell = start.bell.clone();
-    bell.listen();
+    bell.listen().await;
     let report = serve(start).await;
     bell.close();
     report

@@ -384,7 +384,7 @@ impl World {
             glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
                 .preempt_timer(Duration::from_millis(1))
                 .spawn(move || async move {
-                    bell.listen();
+                    bell.listen().await;
                     let (budget, polls) = (Budget::new(1 << 30, cores), Rc::default());
                     let site: SiteRef = Rc::new(TestSite { id: CoreId(id), mesh, slow, tablets, budget, bell, polls });
                     while let Ok(mail) = inbox.recv_async().await {
