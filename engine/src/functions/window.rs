@@ -8,7 +8,7 @@ use datafusion::arrow::array::cast::AsArray;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, UInt64Type};
 use datafusion::common::ScalarValue;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_window as df;
 use datafusion::logical_expr::function::{ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::window_state::WindowAggState;
@@ -33,14 +33,27 @@ pub(super) fn functions() -> Vec<(&'static str, Arc<WindowUDF>)> {
     ]
 }
 
-/// What the arguments of a window call are cast to: counts are BIGINT, a default has the type of the value.
-pub fn argument_types(name: &str, types: &[DataType]) -> Vec<DataType> {
+/// Whether a window function takes so many arguments. Some of DataFusion's admit none and then read the first.
+fn takes_arguments(name: &str, count: usize) -> bool {
+    match name {
+        "ntile" | "first_value" | "last_value" => count == 1,
+        "nth_value" => count == 2,
+        "lag" | "lead" => (1..=3).contains(&count),
+        _ => count == 0,
+    }
+}
+
+/// What the arguments of a window call are cast to: counts are BIGINT, a default has the type of the value. An error for another number of arguments.
+pub fn argument_types(name: &str, types: &[DataType]) -> Result<Vec<DataType>> {
+    if !takes_arguments(name, types.len()) {
+        return Err(DataFusionError::Plan(super::no_matching_function(name, types)));
+    }
     let wanted = |(at, ty): (usize, &DataType)| match (name, at) {
         ("ntile", 0) | ("lag" | "lead" | "nth_value", 1) => DataType::Int64,
         ("lag" | "lead", 2) => types[0].clone(),
         _ => ty.clone(),
     };
-    types.iter().enumerate().map(wanted).collect()
+    Ok(types.iter().enumerate().map(wanted).collect())
 }
 
 /// A function whose result is a number of rows, as BIGINT.

@@ -65,12 +65,12 @@ impl From<DataFusionError> for EngineError {
     }
 }
 
-/// What the binder says of a statement. A call whose arguments fit no form of a function is an internal error to it, and a list of candidates in its
-/// own types; the user's form of that is the signature that was asked for.
+/// What the binder says of a statement. A call with a number of arguments that fits no form of a function is an internal error to it, and a list of
+/// candidates in its own types; the user's form of that is the signature that was asked for.
 fn analysis(text: &str) -> EngineError {
     let signature = text
         .split_once("No function matches the given name and argument types '")
-        .and_then(|(_, rest)| rest.split_once("'."))
+        .and_then(|(reasons, rest)| reasons.contains(" but received ").then(|| rest.split_once("'.")).flatten())
         .map(|(signature, _)| signature);
     match signature {
         Some(signature) => EngineError::no_matching_function(signature),

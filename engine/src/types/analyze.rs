@@ -356,7 +356,7 @@ impl Typing<'_> {
             WindowFunctionDefinition::AggregateUDF(function) => self.aggregate_arguments(function.name(), args)?,
             WindowFunctionDefinition::WindowUDF(function) => {
                 let types = args.iter().map(|arg| self.type_of(arg)).collect::<Result<Vec<_>>>()?;
-                let wanted = functions::window_argument_types(function.name(), &types);
+                let wanted = functions::window_argument_types(function.name(), &types)?;
                 self.cast_all(args, &types, &wanted)?
             }
         };
