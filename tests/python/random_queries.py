@@ -64,7 +64,7 @@ class Queries:
 
     def number(self, tables, depth=2) -> str:
         r = self.r
-        choice = r.randrange(14) if depth else r.randrange(3)
+        choice = r.randrange(15) if depth else r.randrange(3)
         n = lambda: self.number(tables, depth - 1)
         if choice < 2:
             return self.column(tables, "num") or str(r.randrange(20))
@@ -91,6 +91,8 @@ class Queries:
         if choice == 12 and depth > 1:
             table = r.choice("abe")
             return f"(SELECT {r.choice(['MAX', 'MIN', 'COUNT'])}(q.k) FROM {table} q WHERE q.k {r.choice(['=', '<'])} {r.randrange(100)})"
+        if choice == 13 and depth > 1:
+            return f"CASE WHEN {self.subquery(tables)} THEN {n()} ELSE {n()} END"
         return f"(- {n()})"
 
     def decimal(self, tables) -> str:

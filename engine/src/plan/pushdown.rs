@@ -28,6 +28,9 @@ pub fn predicates(expr: &Expr, schema: &TabletSchema) -> Option<Vec<Predicate>> 
         Expr::IsNull(inner) => Some(vec![Predicate::IsNull { column: column(inner, schema)? }]),
         Expr::IsNotNull(inner) => Some(vec![Predicate::IsNotNull { column: column(inner, schema)? }]),
         Expr::Like(like) => prefix(like, schema).map(|p| vec![p]),
+        // What the optimiser proves after it gave the filter to the scan, as `k IS NOT NULL` of a column without NULLs.
+        Expr::Literal(ScalarValue::Boolean(Some(true)), _) => Some(Vec::new()),
+        Expr::Literal(ScalarValue::Boolean(_), _) => Some(vec![Predicate::In { column: 0, values: Vec::new() }]),
         Expr::Column(_) => boolean(expr, true, schema),
         Expr::Not(inner) if matches!(**inner, Expr::Column(_)) => boolean(inner, false, schema),
         _ => None,

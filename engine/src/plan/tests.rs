@@ -57,6 +57,14 @@ fn a_disjunction_of_equalities_of_one_column_is_an_in() {
 }
 
 #[test]
+fn constants_are_conditions() {
+    let nothing = vec![Predicate::In { column: 0, values: Vec::new() }];
+    assert_eq!(predicates(&lit(true), &schema()), Some(Vec::new()));
+    assert_eq!(predicates(&lit(false), &schema()), Some(nothing.clone()));
+    assert_eq!(predicates(&lit(ScalarValue::Boolean(None)), &schema()), Some(nothing));
+}
+
+#[test]
 fn comparisons_with_exact_values_are_pushed() {
     let schema = schema();
     let compare = |column, op, value| Some(vec![Predicate::Compare { column, op, value }]);
