@@ -25,7 +25,7 @@ use super::arith::{self, Arith};
 use super::cast_expr::cast_expr;
 use super::coercion::{self, ArithOp, canonical};
 use super::literal;
-use super::{grouping_sets, planner::no_comparison};
+use super::{grouping_sets, in_lists, planner::no_comparison};
 use crate::functions;
 use crate::functions::conditional::{Choice, Conditional};
 
@@ -148,7 +148,9 @@ impl Typing<'_> {
 
     fn binary(&self, BinaryExpr { left, op, right }: BinaryExpr) -> Result<Expr> {
         match op {
-            Operator::And | Operator::Or => Ok(binary(truth(*left, self.schema)?, op, truth(*right, self.schema)?)),
+            Operator::And | Operator::Or => {
+                Ok(in_lists::joined(truth(*left, self.schema)?, op, truth(*right, self.schema)?))
+            }
             Operator::Eq
             | Operator::NotEq
             | Operator::Lt

@@ -31,6 +31,7 @@ pub(crate) mod cast_expr;
 pub mod civil;
 pub mod coercion;
 mod grouping_sets;
+mod in_lists;
 mod literal;
 pub mod parse;
 mod planner;
