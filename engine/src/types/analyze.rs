@@ -18,7 +18,7 @@ use datafusion::logical_expr::expr::{
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::{Join, Projection, RecursiveQuery, Subquery, Union};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, binary_expr};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arith::{self, Arith};
@@ -78,10 +78,7 @@ fn type_plan(plan: LogicalPlan, zone: &str) -> Result<Transformed<LogicalPlan>> 
 }
 
 fn type_grouping_sets(plan: LogicalPlan, zone: &str) -> Result<LogicalPlan> {
-    let schema = merge_schema(&plan.inputs());
-    grouping_sets::over_columns(plan, |expr| {
-        Ok(expr.rewrite(&mut Typing { schema: &schema, narrow: true, zone })?.data)
-    })
+    grouping_sets::over_columns(plan, |expr, schema| Ok(expr.rewrite(&mut Typing { schema, narrow: true, zone })?.data))
 }
 
 /// Types one expression, children first.
@@ -160,7 +157,7 @@ impl Typing<'_> {
             | Operator::IsDistinctFrom
             | Operator::IsNotDistinctFrom => {
                 let (left, right) = self.comparable(*left, *right)?;
-                Ok(binary(left, op, right))
+                Ok(binary_expr(left, op, right))
             }
             _ => Ok(Expr::BinaryExpr(BinaryExpr { left, op, right })),
         }
@@ -190,9 +187,13 @@ impl Typing<'_> {
         let (above, low) = self.comparable((*expr).clone(), *low)?;
         let (below, high) = self.comparable(*expr, *high)?;
         Ok(if negated {
-            binary(binary(above, Operator::Lt, low), Operator::Or, binary(below, Operator::Gt, high))
+            binary_expr(binary_expr(above, Operator::Lt, low), Operator::Or, binary_expr(below, Operator::Gt, high))
         } else {
-            binary(binary(above, Operator::GtEq, low), Operator::And, binary(below, Operator::LtEq, high))
+            binary_expr(
+                binary_expr(above, Operator::GtEq, low),
+                Operator::And,
+                binary_expr(below, Operator::LtEq, high),
+            )
         })
     }
 
@@ -251,7 +252,7 @@ impl Typing<'_> {
             let when = match &case.expr {
                 Some(operand) => {
                     let (operand, when) = self.comparable((**operand).clone(), *when)?;
-                    binary(operand, Operator::Eq, when)
+                    binary_expr(operand, Operator::Eq, when)
                 }
                 None => truth(*when, self.schema)?,
             };
@@ -297,7 +298,9 @@ impl Typing<'_> {
         let (l, r) = (self.type_of(&left)?, self.type_of(&right)?);
         let types = coercion::arithmetic(op, &l, &r)?;
         match arith::plain(op, &types.result) {
-            Some(plain) => Ok(binary(cast_expr(left, &l, &types.left)?, plain, cast_expr(right, &r, &types.right)?)),
+            Some(plain) => {
+                Ok(binary_expr(cast_expr(left, &l, &types.left)?, plain, cast_expr(right, &r, &types.right)?))
+            }
             None => Ok(Arith::call(op, left, right)),
         }
     }
@@ -316,7 +319,7 @@ impl Typing<'_> {
                 let ty = self.type_of(&value)?;
                 let (left, right) = self.comparable(value.clone(), next()?)?;
                 let null = Expr::Literal(ScalarValue::try_new_null(&ty)?, None);
-                self.branches(vec![(binary(left, Operator::Eq, right), null)], Some(value))
+                self.branches(vec![(binary_expr(left, Operator::Eq, right), null)], Some(value))
             }
             Choice::Coalesce => {
                 let mut values: Vec<Expr> = args.collect();
@@ -365,10 +368,6 @@ impl Typing<'_> {
         call.params.filter = call.params.filter.map(|f| truth(*f, self.schema).map(Box::new)).transpose()?;
         Ok(call)
     }
-}
-
-fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
-    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
 
 /// A condition as BOOLEAN.

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::logical_plan::{Aggregate, Projection};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-/// `plan`, and when it is an aggregation with grouping sets over expressions, one over columns; `typed` types an expression over the plan's input.
-pub(super) fn over_columns(plan: LogicalPlan, typed: impl Fn(Expr) -> Result<Expr>) -> Result<LogicalPlan> {
+/// `plan`, and when it is an aggregation with grouping sets over expressions, one over columns; `typed` types an expression over the schema of
+/// the plan's input.
+pub(super) fn over_columns(plan: LogicalPlan, typed: impl Fn(Expr, &DFSchema) -> Result<Expr>) -> Result<LogicalPlan> {
     let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(plan) };
     if !aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
         return Ok(LogicalPlan::Aggregate(aggregate));
@@ -77,11 +78,11 @@ impl Computed {
 fn with_columns(
     input: Arc<LogicalPlan>,
     computed: Computed,
-    typed: impl Fn(Expr) -> Result<Expr>,
+    typed: impl Fn(Expr, &DFSchema) -> Result<Expr>,
 ) -> Result<LogicalPlan> {
     let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
     for (name, expr) in computed.0 {
-        exprs.push(typed(expr)?.alias(name));
+        exprs.push(typed(expr, input.schema())?.alias(name));
     }
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, input)?))
 }

@@ -6,13 +6,13 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{Expr, Operator, binary_expr};
 
 /// `left AND right` or `left OR right`.
 pub(super) fn joined(left: Expr, op: Operator, right: Expr) -> Expr {
     match (&left, &right) {
         (Expr::InList(a), Expr::InList(b)) if can_be_joined(a, op, b) => in_both(a, op, b),
-        _ => binary(left, op, right),
+        _ => binary_expr(left, op, right),
     }
 }
 
@@ -33,9 +33,9 @@ fn in_both(a: &InList, op: Operator, b: &InList) -> Expr {
     }
     // TRUE or FALSE of every value, NULL of NULL.
     let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-    if a.negated { binary(operand.is_not_null(), op, unknown) } else { binary(operand.is_null(), op, unknown) }
-}
-
-fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
-    Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
+    if a.negated {
+        binary_expr(operand.is_not_null(), op, unknown)
+    } else {
+        binary_expr(operand.is_null(), op, unknown)
+    }
 }

@@ -7,7 +7,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
 use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, lit};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, binary_expr, lit};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType as SqlType, ExactNumberInfo, ObjectName};
 
 use super::arith::Arith;
@@ -34,7 +34,7 @@ impl ExprPlanner for Operators {
             BinaryOperator::Xor => Operator::NotEq,
             _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
         };
-        Ok(PlannerResult::Planned(binary(logical, truth(left, schema)?, truth(right, schema)?)))
+        Ok(PlannerResult::Planned(binary_expr(truth(left, schema)?, logical, truth(right, schema)?)))
     }
 }
 
@@ -73,14 +73,14 @@ fn comparison(op: &BinaryOperator) -> Option<Operator> {
 fn compare(op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
     let (l, r) = (left.get_type(schema)?, right.get_type(schema)?);
     if BinaryTypeCoercer::new(&l, &op, &r).get_result_type().is_ok() {
-        return Ok(binary(op, left, right));
+        return Ok(binary_expr(left, op, right));
     }
     if let Some((left, right)) = with_boolean_literal(&left, &l, &right, &r) {
-        return Ok(binary(op, left, right));
+        return Ok(binary_expr(left, op, right));
     }
     let common = coercion::comparison_type(&l, &r).ok_or_else(|| no_comparison(&l, &r))?;
     let cast = |expr: Expr| Expr::Cast(Cast::new(Box::new(expr), common.clone()));
-    Ok(binary(op, cast(left), cast(right)))
+    Ok(binary_expr(cast(left), op, cast(right)))
 }
 
 /// `flag = 1`: the literal becomes a BOOLEAN, so that the column stays bare.
@@ -110,10 +110,6 @@ fn truth(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         DataType::Boolean | DataType::Null => Ok(expr),
         _ => Ok(Expr::Cast(Cast::new(Box::new(expr), DataType::Boolean))),
     }
-}
-
-fn binary(op: Operator, left: Expr, right: Expr) -> Expr {
-    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
 
 /// Names of types in CAST and CONVERT.

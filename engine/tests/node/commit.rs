@@ -203,18 +203,7 @@ fn a_snapshot_that_is_too_old_fails_and_holds_nothing() {
     let pairs: Vec<(i64, i64)> = (0..20_000).map(|k| (k, 0)).collect();
     load(&node, 0, table, pairs.clone(), None).unwrap();
     // A pin on core 0, and a scan at it on core 1 that has read some rows.
-    let (seq, release) = node
-        .run_on(CoreId(0), |core| async move {
-            let pin = core.pin();
-            let (release, released) = futures::channel::oneshot::channel::<()>();
-            let seq = pin.seq();
-            core.spawn(starling_engine::runtime::Class::Query, "hold a pin", async move {
-                let _told_or_dropped = released.await;
-                drop(pin);
-            });
-            (seq, release)
-        })
-        .unwrap();
+    let (seq, release) = hold_pin(&node);
     let second = pairs.iter().map(|(k, _)| (*k, 1)).collect();
     load(&node, 1, table, second, None).unwrap();
     let kept = |node: &starling_engine::runtime::Node| -> u64 {

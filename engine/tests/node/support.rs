@@ -162,20 +162,24 @@ pub fn read(node: &Node, table: TableId) -> (Seq, BTreeMap<i64, i64>) {
     (seq, map)
 }
 
+/// A pin of core 0 that lives until the sender is dropped.
+pub fn hold_pin(node: &Node) -> (Seq, futures::channel::oneshot::Sender<()>) {
+    node.run_on(CoreId(0), |core| async move {
+        let pin = core.pin();
+        let (release, released) = futures::channel::oneshot::channel::<()>();
+        let seq = pin.seq();
+        core.spawn(starling_engine::runtime::Class::Query, "hold a pin", async move {
+            let _told_or_dropped = released.await;
+            drop(pin);
+        });
+        (seq, release)
+    })
+    .unwrap()
+}
+
 pub fn read_all(node: &Node, table: TableId) -> (Seq, Vec<(i64, i64)>) {
     // The pin lives on core 0 until all cores are read.
-    let (seq, release) = node
-        .run_on(CoreId(0), |core| async move {
-            let pin = core.pin();
-            let (release, released) = futures::channel::oneshot::channel::<()>();
-            let seq = pin.seq();
-            core.spawn(starling_engine::runtime::Class::Query, "hold a pin", async move {
-                let _told_or_dropped = released.await;
-                drop(pin);
-            });
-            (seq, release)
-        })
-        .unwrap();
+    let (seq, release) = hold_pin(node);
     let mut pairs = Vec::new();
     for core in 0..node.cores() {
         pairs.extend(node.run_on(CoreId(core), move |core| async move { read_here(&core, table, seq).await }).unwrap());
