@@ -80,6 +80,11 @@ impl DelVector {
         self.dead
     }
 
+    /// How many rows are dead as of `seq`, which is not below what was folded.
+    pub fn dead_at(&self, seq: Seq) -> u32 {
+        self.dead - (self.log.len() - self.first_after(seq)) as u32
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let chunks = self.chunks.iter().flatten().count() * CHUNK_WORDS * 8;
@@ -212,7 +217,7 @@ mod tests {
         let later: Vec<_> = dead.logged_from(dead.position_after(Seq(3))).collect();
         assert_eq!(later, vec![(7, Seq(4)), (8, Seq(5))]);
         assert_eq!(dead.position_after(Seq(9)), dead.log_end());
-        assert_eq!(dead.dead(), 5);
+        assert_eq!((dead.dead(), dead.dead_at(Seq(3)), dead.dead_at(Seq(9))), (5, 3, 5));
     }
 
     #[test]

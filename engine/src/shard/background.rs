@@ -2,7 +2,7 @@
 //! around four times a second or when kicked; rewrites run beside it, a few at a time. A failure that leaves everything as it was (disk
 //! full) is logged and tried again; one that leaves a file unknown ends the process (R2).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -34,12 +34,14 @@ pub(super) struct Background {
     running: RefCell<BTreeSet<TabletId>>,
     /// Somebody's log waits for these.
     flush_soon: RefCell<BTreeMap<TabletId, Seq>>,
+    /// The tablet whose rewrite was started last: the next round begins after it.
+    started: Cell<TabletId>,
 }
 
 impl Default for Background {
     fn default() -> Background {
         let rewrites = Permits::new(REWRITES_IN_FLIGHT_MAX);
-        Background { rewrites, running: RefCell::default(), flush_soon: RefCell::default() }
+        Background { rewrites, running: RefCell::default(), flush_soon: RefCell::default(), started: Cell::new(TabletId(0)) }
     }
 }
 
@@ -137,19 +139,21 @@ async fn drop_tablet(core: &Rc<Core>, id: TabletId, tablet: &Rc<Tablet>) -> Resu
     Ok(())
 }
 
-/// Starts the rewrites that are due, as far as there are permits. One a tablet.
+/// Starts the rewrites that are due, as far as there are permits. One a tablet. First those that a log waits for, then, with little memory, the
+/// biggest, which free most; else the tablets take turns, so that a busy one does not keep the others waiting.
 fn start_rewrites(core: &Rc<Core>) {
     let tight = core.write_memory() > core.budgets().write / 4 * 3;
     let mut tablets = core.tablets.all();
-    if tight {
-        // The biggest first: that frees most.
-        tablets.sort_by_key(|(_, tablet)| std::cmp::Reverse(tablet.memory_bytes()));
-    }
+    let (asked, started) = (core.background.flush_soon.borrow().clone(), core.background.started.get());
+    tablets.sort_by_cached_key(|(id, tablet)| {
+        let bytes = if tight { tablet.memory_bytes() } else { 0 };
+        (!asked.contains_key(id), std::cmp::Reverse(bytes), *id <= started, *id)
+    });
     for (id, tablet) in tablets {
         if core.background.running.borrow().contains(&id) {
             continue;
         }
-        let flush_through = core.background.flush_soon.borrow().get(&id).copied().unwrap_or(Seq::ZERO);
+        let flush_through = asked.get(&id).copied().unwrap_or(Seq::ZERO);
         let now_micros = core.disk.now_micros();
         let context = RewriteContext { now_micros, watermark: core.watermark(), flush_now: tight, flush_through };
         let Some(kind) = tablet.rewrite_due(&context) else {
@@ -158,6 +162,7 @@ fn start_rewrites(core: &Rc<Core>) {
         };
         let Some(permit) = core.background.rewrites.try_take() else { return };
         core.background.running.borrow_mut().insert(id);
+        core.background.started.set(id);
         let own = core.clone();
         core.spawn(Class::Background, "rewrite", async move {
             rewrite(&own, &tablet, kind).await;

@@ -56,7 +56,8 @@ impl Tablet {
             {
                 // Rows that a kept delete predicate hides are not counted anywhere; a file that has one to apply counts as half dead.
                 let hidden = state.predicates.iter().any(|p| p.seq > rowset.clean && p.seq <= state.flushed);
-                let dead = if hidden { meta.rows / 2 } else { rowset.dead.borrow().dead() };
+                // Deaths above F stay what they are: a rewrite of files reads at F, and would write the same file again and again (R14).
+                let dead = if hidden { meta.rows / 2 } else { rowset.dead.borrow().dead_at(state.flushed) };
                 files.push(Candidate {
                     file: meta.file,
                     rows: u64::from(meta.rows),

@@ -123,6 +123,26 @@ fn an_open_scan_keeps_its_files_and_reads_on() {
     });
 }
 
+/// Deaths above F cannot be compacted away: a file whose rows all died of a commit in memory waits for the flush of that commit, and is not
+/// written again and again until then.
+#[test]
+fn a_file_that_only_memory_has_killed_is_not_compacted() {
+    block_on(async {
+        let (sim, edits, shape) = (SimDisk::new(1), Edits::default(), Shape::BigInt);
+        let tablet = new_tablet(shape, &sim, TabletLimits::default()).await;
+        let many: Vec<_> = (0..100).map(|id| (id, row(id as i32))).collect();
+        commit(&tablet, 1, shape, &many).await;
+        flush(&tablet, Seq(1), &edits).await;
+        commit(&tablet, 2, shape, &many).await;
+        let context =
+            |w| RewriteContext { now_micros: 0, watermark: Seq(w), flush_now: false, flush_through: Seq::ZERO };
+        assert_eq!(tablet.rewrite_due(&context(2)), None);
+        let file = edits.state.borrow().files[0].file;
+        flush(&tablet, Seq(2), &edits).await;
+        assert_eq!(tablet.rewrite_due(&context(2)), Some(Rewrite::Compact(vec![file])));
+    });
+}
+
 #[test]
 fn limits_predicates_and_pruning() {
     block_on(async {
