@@ -13,7 +13,7 @@ use starling_storage::ids::CoreId;
 
 use super::event::Permits;
 use super::mailbox::reply;
-use super::pause::Busy;
+use super::pause::{Busy, Sibling};
 use super::task::panic_text;
 use super::thread::lower_beside;
 use crate::error::{EngineError, Result};
@@ -27,6 +27,7 @@ pub struct Planner {
     doorbell: Thread,
     permits: Rc<Permits>,
     busy: Rc<Busy>,
+    sibling: Arc<Sibling>,
     stop: Arc<AtomicBool>,
     thread: Cell<Option<JoinHandle<()>>>,
 }
@@ -34,19 +35,20 @@ pub struct Planner {
 impl Planner {
     pub(crate) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<Planner> {
         let (jobs, inbox) = flume::bounded::<Job>(PLANNER_JOBS_MAX);
-        let (stop, running) = (Arc::new(AtomicBool::new(false)), busy.flag());
-        let seen = stop.clone();
+        let (stop, sibling) = (Arc::new(AtomicBool::new(false)), busy.sibling());
+        let (seen, own) = (stop.clone(), sibling.clone());
         let thread = thread::Builder::new()
             .name(format!("planner-{core}"))
             .stack_size(PLANNER_STACK_BYTES)
             .spawn(move || {
                 lower_beside(cpu);
-                run(&inbox, &seen, &running);
+                own.started();
+                run(&inbox, &seen, &own);
             })
             .map_err(|e| EngineError::environment(format!("no thread for the planner of core {core}: {e}")))?;
         let doorbell = thread.thread().clone();
         let permits = Permits::new(PLANNER_JOBS_MAX);
-        Ok(Planner { jobs, doorbell, permits, busy: busy.clone(), stop, thread: Cell::new(Some(thread)) })
+        Ok(Planner { jobs, doorbell, permits, busy: busy.clone(), sibling, stop, thread: Cell::new(Some(thread)) })
     }
 
     /// Runs `work` on the planner thread. A panic in it is an error of this call and of nothing else.
@@ -61,6 +63,7 @@ impl Planner {
         if self.jobs.try_send(job).is_err() {
             return Err(EngineError::shutting_down());
         }
+        self.sibling.wants_cpu();
         self.doorbell.unpark();
         let result = slot.recv().await?;
         drop(permit);
@@ -79,15 +82,17 @@ impl Planner {
     }
 }
 
-fn run(inbox: &flume::Receiver<Job>, stop: &AtomicBool, running: &AtomicBool) {
+fn run(inbox: &flume::Receiver<Job>, stop: &AtomicBool, sibling: &Sibling) {
     while !stop.load(Ordering::Acquire) {
         match inbox.try_recv() {
             Ok(job) => {
-                running.store(true, Ordering::Relaxed);
+                sibling.wants_cpu();
                 job();
-                running.store(false, Ordering::Relaxed);
             }
-            Err(_) => thread::park(),
+            Err(_) => {
+                sibling.rests();
+                thread::park();
+            }
         }
     }
 }

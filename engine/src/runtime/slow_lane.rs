@@ -18,7 +18,7 @@ use starling_storage::ids::CoreId;
 
 use super::event::{Permit, Permits};
 use super::mailbox::{ReplySlot, reply};
-use super::pause::{Awake, Busy};
+use super::pause::{Awake, Busy, Sibling};
 use super::task::panic_text;
 use super::thread::lower_beside;
 use crate::error::{EngineError, Result};
@@ -32,6 +32,7 @@ pub struct SlowLane {
     shared: Arc<Shared>,
     permits: Rc<Permits>,
     busy: Rc<Busy>,
+    sibling: Arc<Sibling>,
     thread: Cell<Option<JoinHandle<()>>>,
 }
 
@@ -74,13 +75,15 @@ impl SlowLane {
     pub(crate) fn start(core: CoreId, cpu: usize, busy: &Rc<Busy>) -> Result<SlowLane> {
         let (work, inbox) = flume::bounded(SLOW_LANE_TASKS_MAX);
         let shared = Arc::new(Shared::default());
-        let (lane, running) = (shared.clone(), busy.flag());
+        let (lane, sibling) = (shared.clone(), busy.sibling());
+        let own = sibling.clone();
         let thread = thread::Builder::new()
             .name(format!("slow-{core}"))
             .stack_size(crate::limits::STACK_BYTES)
             .spawn(move || {
                 lower_beside(cpu);
-                run(inbox, &lane, running);
+                own.started();
+                run(inbox, &lane, own);
             })
             .map_err(|e| EngineError::environment(format!("no thread for the slow lane of core {core}: {e}")))?;
         Ok(SlowLane {
@@ -88,6 +91,7 @@ impl SlowLane {
             shared,
             permits: Permits::new(SLOW_LANE_TASKS_MAX),
             busy: busy.clone(),
+            sibling,
             thread: Cell::new(Some(thread)),
         })
     }
@@ -110,6 +114,7 @@ impl SlowLane {
         if self.work.try_send(Box::pin(work)).is_err() {
             return Err(EngineError::shutting_down());
         }
+        self.sibling.wants_cpu();
         self.shared.doorbell.wake();
         Ok(SlowTask { slot: Some(slot), abort, _permit: permit, _awake: awake })
     }
@@ -131,12 +136,12 @@ impl SlowLane {
     }
 }
 
-/// The thread: takes futures in, lets tokio drive them, keeps `running` true while it is not parked.
-fn run(inbox: flume::Receiver<Work>, lane: &Shared, running: Arc<AtomicBool>) {
-    let (parks, unparks) = (running.clone(), running);
+/// The thread: takes futures in, lets tokio drive them, says when it parks.
+fn run(inbox: flume::Receiver<Work>, lane: &Shared, sibling: Arc<Sibling>) {
+    let (parks, unparks) = (sibling.clone(), sibling);
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .on_thread_park(move || parks.store(false, Ordering::Relaxed))
-        .on_thread_unpark(move || unparks.store(true, Ordering::Relaxed))
+        .on_thread_park(move || parks.rests())
+        .on_thread_unpark(move || unparks.wants_cpu())
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

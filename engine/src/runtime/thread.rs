@@ -59,16 +59,6 @@ impl CpuClock {
     }
 }
 
-/// How often the calling thread gave up its CPU of its own will: for a reactor, how often it parked.
-pub(super) fn parks() -> i64 {
-    // SAFETY: `usage` is plain data that the call fills.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
-        usage.ru_nvcsw
-    }
-}
-
 /// 64 random bits.
 pub(super) fn random_u64() -> u64 {
     let mut bytes = [0u8; 8];
