@@ -41,7 +41,12 @@ pub(super) struct Background {
 impl Default for Background {
     fn default() -> Background {
         let rewrites = Permits::new(REWRITES_IN_FLIGHT_MAX);
-        Background { rewrites, running: RefCell::default(), flush_soon: RefCell::default(), started: Cell::new(TabletId(0)) }
+        Background {
+            rewrites,
+            running: RefCell::default(),
+            flush_soon: RefCell::default(),
+            started: Cell::new(TabletId(0)),
+        }
     }
 }
 
