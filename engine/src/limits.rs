@@ -49,6 +49,8 @@ pub const SLOW_LANE_TASKS_MAX: usize = 4096;
 pub const STACK_BYTES: usize = 16 << 20;
 /// Stack of the planner threads (design 2): DataFusion names an expression by recursion, at 10 KiB a level and two or three levels for one of the text.
 pub const PLANNER_STACK_BYTES: usize = 64 << 20;
+/// Planner threads of one core that were left to a statement nobody waits for; then the next such statement keeps the planner.
+pub const PLANNERS_LEFT_MAX: usize = 8;
 /// Sessions of one core.
 pub const SESSIONS_MAX: usize = 4096;
 /// A commit answers Publish Timeout when it is not visible after this long.

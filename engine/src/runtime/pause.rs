@@ -78,6 +78,11 @@ impl Busy {
         sibling
     }
 
+    /// The reactor makes no room for this one any more.
+    pub fn forget(&self, sibling: &Arc<Sibling>) {
+        self.siblings.borrow_mut().retain(|other| !Arc::ptr_eq(other, sibling));
+    }
+
     pub fn enter(self: &Rc<Busy>) -> Awake {
         self.handed_over.set(self.handed_over.get() + 1);
         self.entered.notify();

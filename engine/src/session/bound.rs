@@ -34,9 +34,10 @@ impl Session {
                 Some(Cached::Plan(planned)) => return self.run_plan(planned, run).await.map(Some),
                 Some(Cached::Template(template)) => return self.run_template(template, values, run).await,
                 None if values.is_empty() => return self.first_run(statement, params, key, run).await.map(Some),
-                None => match self.template(statement, params, &values).await {
+                None => match self.template(statement, params, &values, run).await {
                     Ok(Made::Template(template)) => plan_cache::put(key, Cached::Template(Arc::new(template))),
                     Ok(Made::Refused(refused)) => statement.refuse_placeholders(Some(&refused)),
+                    Err(error) if matches!(error.code, 1317 | 5024) => return Err(error),
                     // Whether it is wrong at all is for the literals to say.
                     Ok(Made::Volatile) | Err(_) => statement.refuse_placeholders(None),
                 },
@@ -60,19 +61,25 @@ impl Session {
         }
     }
 
-    async fn template(&self, statement: &PreparedStatement, params: &[Param], values: &Values) -> Result<Made> {
+    async fn template(
+        &self,
+        statement: &PreparedStatement,
+        params: &[Param],
+        values: &Values,
+        run: &Run,
+    ) -> Result<Made> {
         let parsed = statement.bind_all_but(params, values)?;
         let Statement::Query(query) = parsed.statement else { return Ok(Made::Volatile) };
         let context = self.bind_context(self.system_state(false).await?);
         let (texts, values) = (parsed.texts, values.clone());
         self.core().metrics().planned();
-        self.core().planner().run(move || template::make(*query, texts.as_deref(), &values, &context)).await?
+        self.on_planner(run, move || template::make(*query, texts.as_deref(), &values, &context)).await
     }
 
     async fn run_template(&self, template: Arc<Template>, values: Values, run: &Run) -> Result<Option<Outcome>> {
         let context = plan_context(self.core().cores());
         let columns = template.columns.clone();
-        let plan = self.core().planner().run(move || template.plan(&values, &context)).await??;
+        let plan = self.on_planner(run, move || template.plan(&values, &context)).await?;
         match plan {
             Some(plan) => self.run_plan(PlannedQuery { plan, columns, is_reusable: false }, run).await.map(Some),
             None => Ok(None),

@@ -123,7 +123,7 @@ impl Session {
         change: Change,
         run: &Run,
     ) -> Result<Outcome> {
-        let planned = self.plan(query.clone(), None, self.system_state(false).await?).await?;
+        let planned = self.plan(query.clone(), None, self.system_state(false).await?, run).await?;
         // Everything that may wait for others comes before the turns.
         let kind = if change == Change::Write { LoadKind::Update } else { LoadKind::Delete };
         let mut load = self.open_load(table, kind, None).await?;
@@ -151,7 +151,7 @@ impl Session {
             // R7: what was read has changed since.
             let planned = match planned.plan.is_reusable() {
                 true => planned.clone(),
-                false => self.plan(query.clone(), None, self.system_state(false).await?).await?,
+                false => self.plan(query.clone(), None, self.system_state(false).await?, run).await?,
             };
             let now = touched(table, &found.insert(self.find(&planned, run).await?).batches)?;
             if now.is_subset(&tablets) {
@@ -220,7 +220,7 @@ impl Session {
         let query = select(items, target, &[], &selection, None);
         let context = self.bind_context(self.system_state(false).await?);
         let schema = table.schema.clone();
-        let predicates = self.core().planner().run(move || bind::simple_predicates(query, &schema, &context)).await??;
+        let predicates = self.on_planner(run, move || bind::simple_predicates(query, &schema, &context)).await?;
         let mut load = self.open_load(table, LoadKind::Delete, None).await?;
         if let Some(predicates) = predicates {
             load.delete_where(&predicates);

@@ -1,10 +1,12 @@
 //! A parsed statement to its outcome.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::Array;
+use futures::future::{Either, select};
 use sqlparser::ast;
 
 use super::plan_cache::Cached;
@@ -19,10 +21,14 @@ use crate::catalog::{CatalogOp, RESERVED_DATABASES, Table};
 use crate::error::{EngineError, Result};
 use crate::exec::{self, QueryHandle};
 use crate::plan::{self, PlanContext};
+use crate::runtime::timer;
 use crate::sql::bind::{self, BindContext, PlannedQuery};
 use crate::sql::statement::{Assignment, ExplainMode, Show, ShowFilter, Statement, TableName, Transaction};
 use crate::sql::walk::any_relation;
 use crate::sql::{self, Parsed};
+
+/// How often a statement that is being planned is looked after.
+const LOOK: Duration = Duration::from_millis(4);
 
 thread_local! {
     /// The planning context of this core: building DataFusion's session state costs more than a small statement.
@@ -89,7 +95,7 @@ impl Session {
             }
         }
         let system = self.system_state(mentions_processlist(&query)).await?;
-        let planned = self.plan(query, texts, system).await?;
+        let planned = self.plan(query, texts, system, run).await?;
         if let (Some(key), true) = (key, planned.is_reusable) {
             plan_cache::put(key, Cached::Plan(planned.clone()));
         }
@@ -240,24 +246,48 @@ impl Session {
         query: ast::Query,
         texts: Option<Vec<String>>,
         system: SystemState,
+        run: &Run,
     ) -> Result<PlannedQuery> {
         let context = self.bind_context(system);
         self.core().metrics().planned();
-        self.core().planner().run(move || bind::plan_query(query, texts.as_deref(), &context)).await?
+        self.on_planner(run, move || bind::plan_query(query, texts.as_deref(), &context)).await
+    }
+
+    /// Runs `work` on the planner thread. KILL, the end of the connection and `query_timeout` end the wait for it.
+    pub(super) async fn on_planner<T: Send + 'static>(
+        &self,
+        run: &Run,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut answer = pin!(self.core().planner().run(work));
+        loop {
+            match select(answer.as_mut(), pin!(timer::sleep(LOOK))).await {
+                Either::Left((result, _)) => return result?,
+                Either::Right(_) => run.check()?,
+            }
+            let timeout = self.query_timeout();
+            if run.started.elapsed() >= timeout {
+                return Err(EngineError::query_timeout(timeout.as_secs()));
+            }
+        }
+    }
+
+    /// `query_timeout`, or `max_execution_time` where that is less.
+    fn query_timeout(&self) -> Duration {
+        let state = self.state.borrow();
+        let millis = state.variables.number("query_timeout").max(1) * 1_000;
+        Duration::from_millis(match state.variables.number("max_execution_time") {
+            0 => millis,
+            less => less.min(millis),
+        })
     }
 
     pub(super) fn query_handle(&self, run: &Run) -> QueryHandle {
         let mut handle = QueryHandle::new(run.id, self.core().pin());
-        let state = self.state.borrow();
         handle.cancel = run.cancel.clone();
         handle.started = run.started;
-        let seconds = state.variables.number("query_timeout").max(1);
-        let millis = match state.variables.number("max_execution_time") {
-            0 => seconds * 1_000,
-            millis => millis.min(seconds * 1_000),
-        };
-        handle.timeout = Some(Duration::from_millis(millis));
-        let limit = state.variables.number("query_mem_limit");
+        handle.timeout = Some(self.query_timeout());
+        let limit = self.state.borrow().variables.number("query_mem_limit");
         if limit > 0 {
             handle.memory = usize::try_from(limit).unwrap_or(usize::MAX);
         }
@@ -283,7 +313,7 @@ impl Session {
         timeout: Option<Duration>,
     ) -> Result<RowSet> {
         let system = self.system_state(false).await?;
-        let planned = self.plan(query, None, system).await?;
+        let planned = self.plan(query, None, system, run).await?;
         run.check()?;
         let mut handle = self.query_handle(run);
         handle.timeout = timeout.or(handle.timeout);
@@ -303,7 +333,7 @@ impl Session {
             _ => return Err(EngineError::unsupported("EXPLAIN of this statement")),
         };
         let system = self.system_state(false).await?;
-        let planned = self.plan(query, None, system).await?;
+        let planned = self.plan(query, None, system, run).await?;
         let lines = match mode {
             ExplainMode::Analyze => exec::analyze(self.core(), planned.plan, self.query_handle(run)).await?,
             ExplainMode::Plan | ExplainMode::Verbose => plan::explain(&planned.plan),
@@ -344,7 +374,7 @@ impl Session {
         let columns = grid.clone().into_rows()?.columns;
         let context = self.bind_context(system);
         let batch = grid.batch(true)?;
-        let plan = self.core().planner().run(move || bind::plan_show(batch, filter, &context)).await??;
+        let plan = self.on_planner(run, move || bind::plan_show(batch, filter, &context)).await?;
         run.check()?;
         let stream = exec::run(self.core(), plan, self.query_handle(run)).await?;
         Ok(Outcome::Rows(RowSet::running(columns, stream)))
@@ -452,17 +482,16 @@ impl Session {
     }
 
     /// The result columns of a prepared statement. A parameter is NULL here; what cannot be planned so has no columns yet, unless a name is wrong.
-    pub(super) async fn describe_prepared(&self, statement: &PreparedStatement, _run: &Run) -> Result<Vec<ColumnMeta>> {
+    pub(super) async fn describe_prepared(&self, statement: &PreparedStatement, run: &Run) -> Result<Vec<ColumnMeta>> {
         let parsed = statement.describe()?;
         let Statement::Query(query) = parsed.statement else { return Ok(Vec::new()) };
         let system = self.system_state(false).await?;
         let context = self.bind_context(system);
         let texts = parsed.texts;
-        let bound = self.core().planner().run(move || bind::describe_query(*query, texts.as_deref(), &context)).await?;
-        match bound {
+        match self.on_planner(run, move || bind::describe_query(*query, texts.as_deref(), &context)).await {
             Ok(columns) => Ok(columns),
-            // A wrong name is wrong with any parameter.
-            Err(error) if matches!(error.code, 1046 | 1052 | 1109 | 5501 | 5502 | 5509) => Err(error),
+            // A wrong name is wrong with any parameter; a statement that was ended has ended.
+            Err(error) if matches!(error.code, 1046 | 1052 | 1109 | 1317 | 5024 | 5501 | 5502 | 5509) => Err(error),
             Err(_) => Ok(Vec::new()),
         }
     }

@@ -36,6 +36,36 @@ fn the_planner_and_the_slow_lane_answer_and_keep_their_panics() {
 }
 
 #[test]
+fn a_job_that_is_given_up_does_not_keep_the_planner() {
+    let node = start(&fresh("given-up"), 1);
+    let end = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = end.clone();
+    let answers = node
+        .run_on(CoreId(0), |core| async move {
+            let mut answers = Vec::new();
+            // Each goes on after it was given up, until the test ends; the job behind it is skipped.
+            for _ in 0..3 {
+                let seen = seen.clone();
+                let endless = core.planner().run(move || {
+                    while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                let behind = core.planner().run(|| panic!("nobody waits for this"));
+                let both = futures::future::join(endless, behind);
+                let deadline = std::time::Instant::now() + Duration::from_millis(50);
+                assert!(starling_engine::runtime::timer::until(deadline, both).await.is_none());
+                answers.push(core.planner().run(|| 42).await);
+            }
+            answers
+        })
+        .unwrap();
+    end.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(answers, vec![Ok(42); 3]);
+    node.stop();
+}
+
+#[test]
 fn a_busy_reactor_lets_its_slow_lane_live() {
     let node = start(&fresh("pause"), 1);
     let (took, used, pauses) = node

@@ -44,6 +44,34 @@ fn kill_query_answers_1317_and_the_session_goes_on() {
     eventually("the statement is over", || !is_running(&mut killer, id));
 }
 
+/// Each level doubles the time its planning takes: a minute or more for 24.
+fn long_to_plan(marker: u32) -> String {
+    let nested = (0..24).fold(marker.to_string(), |inner, level| format!("(SELECT {inner} + {level})"));
+    format!("SELECT /* cancel.n */ {nested}")
+}
+
+#[test]
+fn a_statement_that_is_being_planned_ends_as_well_and_keeps_nobody_waiting() {
+    let mut killer = prepare_table();
+    let mut client = connect();
+    let id = client.connection_id();
+    client.send_query(&long_to_plan(1)).unwrap();
+    eventually("the statement runs", || is_running(&mut killer, id));
+    let begun = Instant::now();
+    killer.query(&format!("KILL QUERY {id}")).unwrap();
+    assert_eq!(client.read_result().unwrap_err().code(), Some(1317));
+    client.query("SET query_timeout = 1").unwrap();
+    assert_eq!(client.query(&long_to_plan(2)).unwrap_err().code(), Some(5024));
+    // What has to be planned next, on whichever core, does not wait for either.
+    for n in 0..4 {
+        assert_eq!(
+            connect().query(&format!("SELECT {n} + COUNT(*) FROM cancel.n")).unwrap().text(),
+            [[(100 + n).to_string()]]
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn kill_ends_the_connection() {
     let mut killer = prepare_table();
