@@ -1,11 +1,11 @@
-//! The pause rule: a reactor whose slow lane or planner wants to run and got less than a fifth of the last 4 ms sleeps 1 ms.
+//! The pause rule: a reactor whose slow lane or planner wanted to run for 4 ms and got less than a fifth of them sleeps 1 ms.
 //! Measured (design 2): at nice 19 alone the siblings of a busy reactor get 1.5 % of the CPU; with the pause 22 %, at a median gap
 //! of 1.07 ms. What they got is read off their CPU clocks. Counting the reactor's parks instead (voluntary context switches) took any park, how
 //! short ever, for enough: one in each 4 ms, as on a machine with other work, and the siblings starved.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Siblings that want to run are owed one part in so many: what they get when the reactor pauses once a window.
 const SHARE: u32 = 5;
 
-/// A sibling thread as the rule sees it. Shared between the reactor and that thread: an atomic and a clock that is set once.
+/// A sibling thread as the rule sees it. Shared between the reactor and that thread: two atomics and a clock that is set once.
 #[derive(Default)]
 pub struct Sibling {
-    runs: AtomicBool,
+    wants: AtomicBool,
+    /// How often it has parked.
+    rests: AtomicU64,
     clock: OnceLock<CpuClock>,
 }
 
@@ -34,12 +36,13 @@ impl Sibling {
 
     /// It runs or wants to. The reactor says so too when it hands work over: until the thread has the CPU it cannot itself.
     pub fn wants_cpu(&self) {
-        self.runs.store(true, Ordering::Relaxed);
+        self.wants.store(true, Ordering::Relaxed);
     }
 
     /// Its thread is about to park.
     pub fn rests(&self) {
-        self.runs.store(false, Ordering::Relaxed);
+        self.rests.fetch_add(1, Ordering::Relaxed);
+        self.wants.store(false, Ordering::Relaxed);
     }
 
     fn cpu_time(&self) -> Duration {
@@ -94,8 +97,11 @@ impl Busy {
         self.pauses.get()
     }
 
-    fn is_runnable(&self) -> bool {
-        self.siblings.borrow().iter().any(|sibling| sibling.runs.load(Ordering::Relaxed))
+    /// Per sibling that wants to run: how often it has parked so far.
+    fn wanting(&self) -> Vec<(Arc<Sibling>, u64)> {
+        let siblings = self.siblings.borrow();
+        let wanting = siblings.iter().filter(|sibling| sibling.wants.load(Ordering::Relaxed));
+        wanting.map(|sibling| (sibling.clone(), sibling.rests.load(Ordering::Relaxed))).collect()
     }
 
     /// What all siblings have used of the CPU.
@@ -107,9 +113,12 @@ impl Busy {
     pub async fn keep(self: Rc<Busy>) {
         loop {
             self.entered.until(|| (self.handed_over.get() > 0).then_some(())).await;
-            let (begun, used) = (Instant::now(), self.cpu_time());
+            let (begun, used, wanting) = (Instant::now(), self.cpu_time(), self.wanting());
             glommio::timer::sleep(WINDOW).await;
-            if self.is_runnable() && self.cpu_time().saturating_sub(used) * SHARE < begun.elapsed() {
+            let waits = wanting.iter().any(|(sibling, rests)| {
+                sibling.wants.load(Ordering::Relaxed) && sibling.rests.load(Ordering::Relaxed) == *rests
+            });
+            if waits && self.cpu_time().saturating_sub(used) * SHARE < begun.elapsed() {
                 std::thread::sleep(PAUSE);
                 self.pauses.set(self.pauses.get() + 1);
             }
